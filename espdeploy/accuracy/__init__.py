@@ -1,0 +1,1 @@
+"""Datasets, metrics and pictures: what an engine's answers are worth."""

@@ -1,0 +1,1 @@
+"""Runtimes behind the Runner protocol: one file per runtime."""

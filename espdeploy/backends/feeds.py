@@ -1,0 +1,40 @@
+"""Inputs checked before they reach a runtime, so that a wrong shape is our error and not a crash."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from espdeploy.errors import UsageError
+
+if TYPE_CHECKING:
+    from espdeploy.protocols import Tensor, TensorInfo
+
+
+def checked_feed(feed: Mapping[str, Tensor], inputs: Sequence[TensorInfo]) -> dict[str, Tensor]:
+    """``feed`` with contiguous arrays of the right type.
+
+    Raises:
+        UsageError: a missing or unknown input name, or a shape that the engine does not take.
+    """
+    import numpy as np
+
+    names = [item.name for item in inputs]
+    if sorted(feed) != sorted(names):
+        raise UsageError(f"the engine's inputs are {names}, given were {sorted(feed)}")
+    checked = {}
+    for item in inputs:
+        array = feed[item.name]
+        if not _fits(array.shape, item.shape):
+            raise UsageError(
+                f"input {item.name} has shape {list(array.shape)}, the engine takes {list(item.shape)}",
+                do="export the network at that size (--size WIDTHxHEIGHT, --batch N), or feed images of the engine's",
+            )
+        checked[item.name] = np.ascontiguousarray(array, dtype=item.dtype)
+    return checked
+
+
+def _fits(shape: tuple[int, ...], expected: tuple[int | str, ...]) -> bool:
+    return len(shape) == len(expected) and all(
+        isinstance(want, str) or want == have for have, want in zip(shape, expected, strict=True)
+    )

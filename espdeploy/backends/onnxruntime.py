@@ -1,0 +1,141 @@
+"""ONNX Runtime behind the Runner protocol, on the CPU.
+
+Source: the Python API reference of onnxruntime (``SessionOptions``, ``InferenceSession``).
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from espdeploy import lazy
+from espdeploy.artifacts import ModelCard
+from espdeploy.backends import onnx_precision
+from espdeploy.backends.feeds import checked_feed
+from espdeploy.backends.source import Source, onnx_path
+from espdeploy.errors import InputFileError, MissingCapability, ToolFailed, UsageError
+from espdeploy.protocols import RunnerFacts, TensorInfo
+from espdeploy.specs import RunSpec
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from espdeploy.protocols import Tensor
+
+_PROVIDER = "CPUExecutionProvider"
+_DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(double)": "float64",
+    "tensor(int64)": "int64",
+    "tensor(int32)": "int32",
+    "tensor(int8)": "int8",
+    "tensor(uint8)": "uint8",
+    "tensor(bool)": "bool",
+}
+
+
+class OnnxRuntimeRunner:
+    """An ONNX file in ONNX Runtime's CPU provider.
+
+    Raises:
+        UsageError: a precision that the CPU provider does not compute in.
+        InputFileError: on entry, the file is not ONNX, or of an opset that this release does not read.
+        MissingCapability: on entry, onnxruntime is not installed, or fell back to another provider.
+    """
+
+    name = "onnxruntime"
+
+    def __init__(self, source: Source, spec: RunSpec) -> None:
+        if spec.precision != "fp32":
+            raise UsageError(
+                f"onnxruntime on the CPU runs fp32 graphs, not {spec.precision}", do="leave --precision at fp32"
+            )
+        self._path: Path = onnx_path(source, self.name)
+        self._spec = spec
+        self._session: Any = None
+
+    def __enter__(self) -> Self:
+        runtime = lazy.require("onnxruntime", extra="cpu")
+        self._session = _open_session(runtime, self._path, self._spec.threads)
+        active = self._session.get_providers()[0]
+        if active != _PROVIDER:
+            raise MissingCapability(
+                f"onnxruntime runs on {active} where {_PROVIDER} was asked for", do="espdeploy doctor --device cpu"
+            )
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._session = None
+
+    @property
+    def inputs(self) -> tuple[TensorInfo, ...]:
+        """The inputs, in the graph's order."""
+        return tuple(_tensor_info(item) for item in self._session.get_inputs())
+
+    @property
+    def outputs(self) -> tuple[TensorInfo, ...]:
+        """The outputs, in the graph's order."""
+        return tuple(_tensor_info(item) for item in self._session.get_outputs())
+
+    @functools.cached_property
+    def facts(self) -> RunnerFacts:
+        """What the session says it runs."""
+        runtime = lazy.require("onnxruntime", extra="cpu")
+        return RunnerFacts(
+            runtime=self.name,
+            runtime_version=str(runtime.__version__),
+            provider=str(self._session.get_providers()[0]),
+            threads=self._spec.threads,
+            precision_share_pct=onnx_precision.convolution_shares(self._path),
+        )
+
+    @functools.cached_property
+    def card(self) -> ModelCard | None:
+        """The metadata that the file carries."""
+        return ModelCard.from_metadata(self._session.get_modelmeta().custom_metadata_map)
+
+    def infer(self, feed: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Run once."""
+        names = [item.name for item in self.outputs]
+        values = _translated(lambda: self._session.run(names, checked_feed(feed, self.inputs)), self._path)
+        return dict(zip(names, values, strict=True))
+
+    def stepper(self, feed: Mapping[str, Tensor]) -> Callable[[], object]:
+        """``InferenceSession.run`` with everything bound beforehand."""
+        names = [item.name for item in self.outputs]
+        return functools.partial(self._session.run, names, checked_feed(feed, self.inputs))
+
+
+def _open_session(runtime: ModuleType, path: Path, threads: int) -> object:
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3  # its warnings go to standard error, where only ours belong
+    try:
+        return runtime.InferenceSession(str(path), options, providers=[_PROVIDER])
+    except Exception as error:  # onnxruntime's classes share no base but Exception
+        raise InputFileError(
+            f"onnxruntime {runtime.__version__} cannot open {path}",
+            why=_first_line(error),
+            do="check that it is an ONNX file; export it again, with a lower --opset if the reader is older",
+        ) from error
+
+
+def _translated(call: Callable[[], list[Tensor]], path: Path) -> list[Tensor]:
+    try:
+        return call()
+    except Exception as error:
+        raise ToolFailed(f"onnxruntime failed while running {path}", why=_first_line(error)) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _tensor_info(item: Any) -> TensorInfo:
+    shape = tuple(extent if isinstance(extent, int) else str(extent) for extent in item.shape)
+    return TensorInfo(name=item.name, shape=shape, dtype=_DTYPES.get(item.type, item.type))

@@ -1,0 +1,1 @@
+"""The measuring loop, its statistics, and the verdicts that travel with the numbers."""

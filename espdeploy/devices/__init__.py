@@ -1,0 +1,1 @@
+"""What the machine in front of us is, and what it can do."""

@@ -1,0 +1,1 @@
+"""Power and utilisation sources, sampled on the benchmark's clock."""

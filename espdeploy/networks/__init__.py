@@ -1,0 +1,1 @@
+"""The zoo: one file per paper, one registry, and what released checkpoints are."""

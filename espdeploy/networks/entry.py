@@ -1,0 +1,149 @@
+"""What the zoo says about a network, as plain data: importing this loads neither PyTorch nor NumPy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from espdeploy.artifacts import ClassSet, Preprocessing
+from espdeploy.specs import ImageSize
+from espdeploy.units import fp32_size_mb
+
+SettingValue = int | float | str | bool
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """One hyper-parameter. ``kind`` is ``int``, ``float``, ``str`` or ``bool``; a bound of None is open."""
+
+    name: str
+    kind: str
+    default: SettingValue
+    choices: tuple[SettingValue, ...] = ()
+    minimum: float | None = None
+    maximum: float | None = None
+    help: str = ""
+
+    def describe(self) -> str:
+        """The values it takes, for messages: ``1 to 100``, ``16 or 19``."""
+        if self.choices:
+            return " or ".join(str(choice) for choice in self.choices)
+        if self.minimum is not None and self.maximum is not None:
+            return f"{self.minimum:g} to {self.maximum:g}"
+        return f"any {self.kind}" if self.minimum is None else f"{self.minimum:g} or more"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataVariant:
+    """A data set that a network was trained on, with what the network then expects and answers."""
+
+    name: str
+    classes: ClassSet
+    preprocessing: Preprocessing
+    size: ImageSize
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReleasedCheckpoint:
+    """A file that the authors released, recognised by its SHA-256.
+
+    ``metric`` names what ``value`` is, with its unit; ``source`` says who measured it, on what.
+    """
+
+    name: str
+    sha256: str
+    data: str  # the name of a DataVariant
+    size: ImageSize
+    metric: str | None
+    value: float | None
+    source: str
+    settings: Mapping[str, SettingValue] = field(default_factory=lambda: MappingProxyType({}))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """A row of a paper's table: figures as printed, for the settings that it names."""
+
+    settings: Mapping[str, SettingValue]
+    source: str
+    params: int | None = None  # as printed, so rounded
+    macs: int | None = None
+    metric: str | None = None
+    value: float | None = None
+    data: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkEntry:
+    """A network of the zoo.
+
+    ``params`` and ``macs`` are counted with the default settings at the default size (a test counts them anew).
+    ``factory`` is ``module:function``, called with every setting as a keyword argument; ``weights_format`` is
+    ``module`` with ``RENAMES`` and ``read_settings`` (see ``espnet_weights``).
+    """
+
+    name: str
+    task: str
+    paper: str
+    settings: tuple[Setting, ...]
+    data: tuple[DataVariant, ...]  # the first is the default
+    size_multiple: int
+    min_size: ImageSize
+    params: int
+    macs: int
+    factory: str
+    weights_format: str | None = None
+    checkpoints: tuple[ReleasedCheckpoint, ...] = ()
+    published: tuple[Published, ...] = ()
+    note: str = ""
+
+    @property
+    def default_size(self) -> ImageSize:
+        """The input size where none is asked for."""
+        return self.data[0].size
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """The pre-processing of the default data set."""
+        return self.data[0].preprocessing
+
+    @property
+    def classes(self) -> ClassSet:
+        """The classes of the default data set."""
+        return self.data[0].classes
+
+    @property
+    def defaults(self) -> dict[str, SettingValue]:
+        """Every setting with its default."""
+        return {setting.name: setting.default for setting in self.settings}
+
+    def variant(self, name: str) -> DataVariant | None:
+        """The data set of this name; None where the network has none such."""
+        return next((variant for variant in self.data if variant.name == name), None)
+
+    def variant_for(self, classes: int) -> DataVariant | None:
+        """The data set with so many classes; None where the network has none such."""
+        return next((variant for variant in self.data if len(variant.classes.names) == classes), None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkSummary:
+    """One line of ``espdeploy models``. ``size_mb`` is what the parameters take as FP32."""
+
+    name: str
+    task: str
+    params: int
+    macs: int
+    input_size: ImageSize
+    source: str
+    settings: dict[str, SettingValue]
+    checkpoints: tuple[ReleasedCheckpoint, ...]
+    published: tuple[Published, ...]
+    note: str
+
+    @property
+    def size_mb(self) -> float:
+        """Storage of the parameters at 4 bytes each, in MB of 10^6 bytes."""
+        return fp32_size_mb(self.params)

@@ -1,0 +1,256 @@
+"""Records on disk: one JSON file per measurement, and a reader that says what it left out and why."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+import msgspec
+
+from espdeploy.artifacts import atomic_path, write_atomic
+from espdeploy.errors import InputFileError, InternalError, MissingCapability
+from espdeploy.records import SCHEMA, Record
+
+#: a record with 100,000 raw times takes about 6 MB; nothing that bench writes comes near this
+MAX_RECORD_BYTES = 256 * 1_000_000
+_UNSAFE = re.compile(r"[^A-Za-z0-9.]+")
+_STARTED_CHARS, _MODEL_CHARS, _DEVICE_CHARS, _ID_CHARS = 20, 60, 40, 40
+_HOW_TO_MAKE_SOME = "espdeploy bench --results DIR writes one"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeftOut:
+    """A file of the results folder that was not read, and why."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stored:
+    """What a results folder holds: records from the oldest to the newest, and the files that were left out."""
+
+    records: tuple[Record, ...]
+    left_out: tuple[LeftOut, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Head:
+    """The part of a record that every schema has."""
+
+    schema: int
+
+
+def encode(record: Record) -> bytes:
+    """The record as indented JSON, which :func:`decode` reads back as an equal record.
+
+    NaN and infinity become null where the record allows a value to be unknown. Text that is not valid
+    Unicode (a file name in another encoding) is written with escapes.
+
+    Raises:
+        InternalError: a number that the record needs is NaN or infinite.
+    """
+    try:
+        content = msgspec.json.encode(record)
+    except UnicodeEncodeError:
+        content = msgspec.json.encode(_without_surrogates(msgspec.to_builtins(record)))
+    try:
+        msgspec.json.decode(content, type=Record)
+    except msgspec.ValidationError as error:
+        raise InternalError(
+            f"the record of {record.model.name} cannot be stored: {error}",
+            why="a number that every record needs is NaN or infinite",
+            do="report this with the command that you ran",
+        ) from error
+    return msgspec.json.format(content, indent=2) + b"\n"
+
+
+def decode(content: bytes) -> Record:
+    """Read one record.
+
+    Raises:
+        InputFileError: the bytes are cut short, no record, or a record of a newer schema.
+    """
+    try:
+        head = msgspec.json.decode(content, type=_Head)
+        _check_schema(head.schema)
+        return msgspec.json.decode(content, type=Record)
+    except msgspec.ValidationError as error:
+        raise InputFileError("not a record of espdeploy", why=str(error), do=_HOW_TO_MAKE_SOME) from error
+    except msgspec.DecodeError as error:
+        raise InputFileError(_why_undecodable(content, error), why=str(error), do=_HOW_TO_MAKE_SOME) from error
+    except RecursionError as error:
+        raise InputFileError("not a record of espdeploy", why="nested too deeply", do=_HOW_TO_MAKE_SOME) from error
+    except UnicodeDecodeError as error:
+        raise InputFileError("not JSON text", why=str(error), do=_HOW_TO_MAKE_SOME) from error
+
+
+def append(record: Record, folder: Path) -> Path:
+    """Store ``record`` in ``folder`` under a name of its own and return the file; nothing is ever overwritten.
+
+    Raises:
+        MissingCapability: the folder cannot be made or written.
+        InternalError: as :func:`encode`.
+    """
+    content = encode(record)
+    final = _free_name(folder, _stem(record))
+    try:
+        write_atomic(final, content)
+    except MissingCapability as error:
+        raise _unwritable(folder, error.what) from error
+    return final
+
+
+def probe_writable(folder: Path) -> None:
+    """Make ``folder`` and write a file into it, so that a long benchmark does not end in a full or locked one.
+
+    Raises:
+        MissingCapability: the folder cannot be made or written.
+    """
+    probe = folder / f".probe-{secrets.token_hex(4)}"
+    try:
+        with atomic_path(probe) as temporary:
+            temporary.write_bytes(b"espdeploy")
+        probe.unlink()
+    except (MissingCapability, OSError) as error:
+        raise _unwritable(folder, str(error)) from error
+
+
+def read_folder(folder: Path) -> Stored:
+    """Every record of a results folder (its ``*.json`` files, hidden ones and sub-folders aside), or of one file.
+
+    Raises:
+        InputFileError: the folder is missing or cannot be read, or holds no record at all.
+    """
+    records: list[tuple[Path, Record]] = []
+    left_out: list[LeftOut] = []
+    for path in _candidates(folder):
+        try:
+            record = decode(_content(path))
+        except InputFileError as error:
+            left_out.append(LeftOut(path=path, reason=f"{error.what} ({error.why})" if error.why else error.what))
+            continue
+        twin = next((other for other, seen in records if seen.id == record.id and seen == record), None)
+        if twin is None:
+            records.append((path, record))
+        else:
+            left_out.append(LeftOut(path=path, reason=f"the same measurement as {twin.name}"))
+    if not records:
+        raise _no_records(folder, left_out)
+    ordered = sorted((record for _, record in records), key=lambda record: (record.started, record.id))
+    return Stored(records=tuple(ordered), left_out=tuple(left_out))
+
+
+def _check_schema(schema: int) -> None:
+    if schema > SCHEMA:
+        raise InputFileError(
+            f"a record of schema {schema}",
+            why=f"this espdeploy reads schemas up to {SCHEMA}",
+            do="pip install --upgrade espdeploy",
+        )
+    if schema < 1:
+        raise InputFileError("not a record of espdeploy", why=f"schema {schema} does not exist", do=_HOW_TO_MAKE_SOME)
+
+
+def _why_undecodable(content: bytes, error: msgspec.DecodeError) -> str:
+    if not content.strip():
+        return "an empty file"
+    return "cut short" if "truncated" in str(error) else "not JSON text"
+
+
+def _without_surrogates(value: object) -> object:
+    """The same tree with every lone surrogate written as an escape, which UTF-8 can hold."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_without_surrogates(key): _without_surrogates(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_surrogates(item) for item in value]
+    return value
+
+
+def _stem(record: Record) -> str:
+    parts = (
+        _compact_time(record.started),
+        _safe(record.model.name, _MODEL_CHARS),
+        _safe(record.device.name, _DEVICE_CHARS),
+        _safe(record.id, _ID_CHARS),
+    )
+    return "_".join(parts)
+
+
+def _safe(text: str, limit: int) -> str:
+    """``text`` as part of a file name on any system: ASCII letters, digits, dots and dashes."""
+    return _UNSAFE.sub("-", text).strip("-.")[:limit].rstrip("-.") or "unnamed"
+
+
+def _compact_time(started: str) -> str:
+    try:
+        moment = datetime.fromisoformat(started.replace("Z", "+00:00"))
+        aware = moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+        return aware.astimezone(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+    except (ValueError, OverflowError):
+        return _safe(started, _STARTED_CHARS)
+
+
+def _free_name(folder: Path, stem: str) -> Path:
+    names = (folder / f"{stem}{suffix}.json" for suffix in _suffixes())
+    try:
+        return next(name for name in names if not name.exists())
+    except OSError as error:
+        raise _unwritable(folder, error.strerror or str(error)) from error
+
+
+def _suffixes() -> Iterator[str]:
+    yield ""
+    while True:
+        yield f"-{secrets.token_hex(3)}"
+
+
+def _unwritable(folder: Path, why: str) -> MissingCapability:
+    return MissingCapability(
+        f"the results folder {folder} cannot be written",
+        why=why,
+        do="choose another folder with --results DIR, or make room and check its permissions",
+    )
+
+
+def _candidates(folder: Path) -> list[Path]:
+    try:
+        if not stat.S_ISDIR(folder.stat().st_mode):
+            return [folder]
+        found = [path for path in folder.iterdir() if path.suffix.lower() == ".json"]
+    except OSError as error:
+        raise InputFileError(
+            f"cannot read {folder}: {error.strerror or error}",
+            do=f"espdeploy bench --results {folder} makes the folder and a record in it",
+        ) from error
+    return sorted(path for path in found if not path.name.startswith("."))
+
+
+def _content(path: Path) -> bytes:
+    """The bytes of a plain file of bounded size; a pipe or device with a fitting name is never opened."""
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise InputFileError("not a plain file")
+        if status.st_size > MAX_RECORD_BYTES:
+            raise InputFileError(f"too large for a record: {status.st_size:,} bytes")
+        return path.read_bytes()
+    except OSError as error:
+        raise InputFileError(f"cannot be read: {error.strerror or error}") from error
+
+
+def _no_records(folder: Path, left_out: list[LeftOut]) -> InputFileError:
+    reasons = [f"{entry.path.name}: {entry.reason}" for entry in left_out[:2]]
+    more = [f"and {len(left_out) - 2} more"] if len(left_out) > 2 else []
+    return InputFileError(
+        f"no record in {folder}",
+        why="; ".join(reasons + more) or "it holds no .json file",
+        do=f"espdeploy bench --results {folder if folder.is_dir() else 'DIR'}",
+    )
