@@ -18,7 +18,6 @@ setup: $(STAMP)
 # TensorRT-RTX builds engines without a GPU, but has wheels for some machines only: its tests skip where it is absent.
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade -c constraints.txt pip
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[$(EXTRAS)]"
 	$(BIN)/python -m pip install --quiet -c constraints.txt tensorrt-rtx-cu13 \
 	  || echo "tensorrt-rtx-cu13 has no wheel for this machine: its tests will be skipped"

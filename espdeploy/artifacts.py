@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import hashlib
 import os
 import secrets
@@ -101,6 +102,11 @@ class EngineArtifact:
     device: str
     size_mb: float
     provenance: dict[str, str | int | float | None]
+
+
+def utc_now() -> str:
+    """Now, to the second, as ISO 8601 in UTC."""
+    return dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds")
 
 
 def sha256_of(path: Path) -> str:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import logging
 import os
 import shlex
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from espdeploy.errors import MissingCapability, ToolFailed
@@ -67,6 +70,56 @@ def run(
     if check and done.returncode != 0:
         raise ToolFailed(f"{command} failed with exit code {done.returncode}", why=tail(done))
     return done
+
+
+@contextlib.contextmanager
+def captured_output() -> Iterator[Callable[[], str]]:
+    """Keep what libraries print inside the block, Python and C++ alike, off standard output and error.
+
+    Yields a function that returns what was printed so far. Import the library before the block: one that sets up
+    its log handlers inside would keep a stream that is gone afterwards.
+    """
+    with tempfile.TemporaryFile() as sink, contextlib.ExitStack() as stack:
+        for name, descriptor in (("stdout", 1), ("stderr", 2)):
+            _redirect(stack, name, descriptor, sink.fileno())
+
+        def text() -> str:
+            _flush()
+            sink.seek(0)
+            return sink.read().decode(errors="replace")
+
+        yield text
+
+
+def _redirect(stack: contextlib.ExitStack, name: str, descriptor: int, target: int) -> None:
+    """Send a standard stream to ``target`` until ``stack`` ends: the descriptor and, where apart, the object."""
+    _flush()
+    saved = os.dup(descriptor)
+    stack.callback(os.close, saved)
+    stack.callback(os.dup2, saved, descriptor)
+    stack.callback(_flush)  # callbacks run last first: what C++ still buffers must not reach the real stream
+    os.dup2(target, descriptor)
+    if not _writes_to(getattr(sys, name), descriptor):
+        replacement = stack.enter_context(os.fdopen(os.dup(target), "w", errors="replace"))
+        swap = contextlib.redirect_stdout if name == "stdout" else contextlib.redirect_stderr
+        stack.enter_context(swap(replacement))
+
+
+def _writes_to(stream: object, descriptor: int) -> bool:
+    """Whether a Python stream ends in ``descriptor``; a notebook's or a test's does not."""
+    fileno = getattr(stream, "fileno", None)
+    try:
+        return fileno is not None and fileno() == descriptor
+    except (OSError, ValueError):
+        return False
+
+
+def _flush() -> None:
+    """Empty Python's and C's output buffers."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError, ValueError):
+            stream.flush()
+    ctypes.CDLL(None).fflush(None)
 
 
 def tail(done: Completed) -> str:

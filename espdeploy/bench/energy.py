@@ -47,11 +47,12 @@ class EnergyReadings:
 
 @dataclass(frozen=True, kw_only=True)
 class Window:
-    """The measured window, what ran in it, and the idle power around it. ``inferences`` counts images."""
+    """The measured window, what ran in it, and the idle power around it."""
 
     start_ns: int
     end_ns: int
-    inferences: int
+    trials: int
+    batch: int = 1
     idle_before_w: float | None = None
     idle_after_w: float | None = None
 
@@ -59,6 +60,11 @@ class Window:
     def seconds(self) -> float:
         """How long it is."""
         return (self.end_ns - self.start_ns) / NS_PER_S
+
+    @property
+    def inferences(self) -> int:
+        """How many images went through: energy per inference is energy per image."""
+        return self.trials * self.batch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +107,8 @@ def integrate_j(t_ns: Sequence[int], power_w: Sequence[float | None], *, start_n
     seconds = (times - times[0]) / NS_PER_S
     inside = (seconds > start_s) & (seconds < end_s)
     knots = np.concatenate(([start_s], seconds[inside], [end_s]))
-    return float(np.trapezoid(np.interp(knots, seconds, powers), knots))
+    heights = np.interp(knots, seconds, powers)
+    return float(((heights[1:] + heights[:-1]) / 2 * np.diff(knots)).sum())
 
 
 def growth_j(t_ns: Sequence[int], energy_j: Sequence[float | None], *, start_ns: int, end_ns: int) -> float | None:
@@ -241,18 +248,22 @@ def _idle_doubts(power: Power) -> list[Finding]:
 
 
 def _too_few(samples: int, window: Window, period_s: float) -> Finding:
-    factor = math.ceil(2 * MIN_SAMPLES * period_s / window.seconds)
+    wanted_s = 2 * MIN_SAMPLES * period_s
+    if window.seconds >= wanted_s:
+        do = "see which power sources answer: espdeploy doctor"
+    else:
+        do = "measure for longer: " + _trials_flag(window, factor=math.ceil(wanted_s / window.seconds))
     return Finding(
         code="too_few_power_samples",
         severity="warning",
         text=f"{samples} power samples in a window of {window.seconds:.2g} s are too few for a figure "
         f"(at least {MIN_SAMPLES})",
-        do="measure for longer: " + _trials_flag(window, factor=max(factor, 2)),
+        do=do,
     )
 
 
 def _trials_flag(window: Window, *, factor: int) -> str:
-    return f"--trials {window.inferences * factor}"
+    return f"--trials {window.trials * factor}"
 
 
 def _mean_known(*values: float | None) -> float | None:

@@ -47,7 +47,7 @@ def summarise(times_ms: Sequence[float], *, seed: int = 0) -> Distribution:
     }
     return Distribution(
         mean=_mean(times),
-        std=float(np.std(times, ddof=1)) if times.size > 1 else None,
+        std=_std(times),
         min=float(times.min()),
         p50=float(np.median(times)),
         p90=percentiles[90],
@@ -108,11 +108,9 @@ def neighbour_correlation(values: Sequence[float]) -> float:
 
 def variation_pct(values: Sequence[float]) -> float | None:
     """The coefficient of variation: standard deviation (n - 1) over mean, in percent; None below 2 values."""
-    import numpy as np
-
     checked = _checked(values)
-    mean = _mean(checked)
-    return float(np.std(checked, ddof=1)) / mean * 100 if checked.size > 1 and mean > 0 else None
+    mean, std = _mean(checked), _std(checked)
+    return std / mean * 100 if std is not None and mean > 0 else None
 
 
 def drift_pct(times_ms: Sequence[float]) -> float | None:
@@ -156,6 +154,13 @@ def _mean(values: Floats) -> float:
     """The mean, never outside the values by rounding."""
     zero = float(values.min())
     return min(zero + float((values - zero).mean()), float(values.max()))
+
+
+def _std(values: Floats) -> float | None:
+    """The standard deviation (n - 1), exactly 0 for equal values; None for a single one."""
+    import numpy as np
+
+    return float(np.std(values - values.min(), ddof=1)) if values.size > 1 else None
 
 
 def _resampled_means(values: Floats, *, length: int, seed: int) -> Floats:

@@ -48,10 +48,11 @@ def bench(
     The record is kept in --results; `espdeploy report` draws it.
     """
     from espdeploy.pipeline.bench import BenchRequest, benchmark
+    from espdeploy.pipeline.targets import TargetRequest
     from espdeploy.recipes import device_profile
     from espdeploy.specs import BenchSpec, ImageSize, ModelSpec
 
-    request = BenchRequest(
+    target = TargetRequest(
         engine=engine,
         model=ModelSpec(name=model, settings=options.settings_from(settings), weights=weights) if model else None,
         profile=device_profile(device),
@@ -60,6 +61,9 @@ def bench(
         size=ImageSize.parse(size) if size else None,
         batch=options.batch_from(batch),
         threads=threads,
+    )
+    request = BenchRequest(
+        target=target,
         frequencies=freq,
         power_mode=power_mode,
         data=data,

@@ -27,7 +27,8 @@ def build(
 ) -> None:
     """Make an engine for a device, from the cache where nothing that matters has changed.
 
-    The precision that convolutions really compute in is read back from the runtime; another one than asked for is an error.
+    The precision that convolutions really compute in is read back from the runtime; another one than
+    asked for is an error.
     """
     from espdeploy.pipeline.build import BuildRequest, build_engine
     from espdeploy.recipes import device_profile

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -73,8 +74,4 @@ def _show_one(output: Output, profile: DeviceProfile) -> None:
 
 
 def _document(profile: DeviceProfile) -> dict[str, object]:
-    import msgspec
-
-    document = msgspec.to_builtins(profile)
-    assert isinstance(document, dict)
-    return document
+    return asdict(profile)

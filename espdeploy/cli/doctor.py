@@ -17,7 +17,10 @@ def doctor(
     ] = None,
     json: options.Json = False,
 ) -> None:
-    """Check Python packages, runtimes, power sources, permissions and disk; ends with 1 if something required is missing."""
+    """Check packages, runtimes, power sources, permissions and disk.
+
+    Ends with 1 if something required is missing.
+    """
     from espdeploy.pipeline.doctor import check_all
     from espdeploy.recipes import device_profile
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -46,7 +47,7 @@ def evaluate(
 
 def _show(output: Output, evaluation: Evaluation) -> None:
     if output.as_json:
-        output.json(evaluation.document())
+        output.json(_document(evaluation))
         return
     if evaluation.class_iou_pct:
         columns = [Column(head="class"), Column(head="IoU %", numeric=True)]
@@ -56,7 +57,7 @@ def _show(output: Output, evaluation: Evaluation) -> None:
         output.table(columns, [[name, _percent(value)] for name, value in evaluation.category_iou_pct.items()])
     rows = [("images", str(evaluation.images))]
     if evaluation.miou_pct is not None:
-        interval = evaluation.miou_ci95_pct
+        interval = evaluation.ci95
         between = f"  (95 % interval over images {interval[0]:.2f} … {interval[1]:.2f})" if interval else ""
         rows.append(("mIOU", f"{evaluation.miou_pct:.2f} %{between}"))
         rows.append(("pixel accuracy", f"{_percent(evaluation.pixel_accuracy_pct)} %"))
@@ -65,6 +66,14 @@ def _show(output: Output, evaluation: Evaluation) -> None:
         if evaluation.reference.miou_drop_pct is not None:
             rows.append(("mIOU lost against it", f"{evaluation.reference.miou_drop_pct:.2f} points"))
     output.pairs(rows)
+    for note in evaluation.notes:
+        output.note(note)
+
+
+def _document(evaluation: Evaluation) -> dict[str, object]:
+    document = asdict(evaluation)
+    document["miou_ci95_pct"] = document.pop("ci95")
+    return document
 
 
 def _percent(value: float | None) -> str:

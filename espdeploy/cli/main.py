@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import Annotated
 
-import click
 import typer
 
 from espdeploy import __version__
@@ -30,7 +29,7 @@ from espdeploy.cli import (
     report,
 )
 from espdeploy.cli.output import Output
-from espdeploy.errors import EspdeployError, InternalError, Interrupted, UsageError
+from espdeploy.errors import EspdeployError, InternalError, Interrupted, MissingCapability, UsageError
 
 app = typer.Typer(
     name="espdeploy",
@@ -111,22 +110,18 @@ def _as_ours(error: BaseException) -> EspdeployError:
     """Every failure as one of our errors, so that each has a text, a next step and an exit code."""
     if isinstance(error, EspdeployError):
         return error
-    if isinstance(error, (KeyboardInterrupt, click.exceptions.Abort)):
+    if isinstance(error, (KeyboardInterrupt, typer.Abort)):
         return Interrupted("interrupted", do="run the same command again")
-    if isinstance(error, click.ClickException):
+    # Typer brings its own copy of Click or uses the installed one, depending on its release: known by its method
+    message = getattr(error, "format_message", None)
+    if callable(message):
         context = getattr(error, "ctx", None)
         command = context.command_path if context is not None else "espdeploy"
-        return UsageError(error.format_message(), do=f"{command} --help")
+        return UsageError(str(message()), do=f"{command} --help")
     if isinstance(error, MemoryError):
-        return EspdeployOutOfMemory("not enough memory", do="choose a smaller --size or --batch, or close programs")
+        return MissingCapability("not enough memory", do="choose a smaller --size or --batch, or close programs")
     return InternalError(
         f"{type(error).__name__}: {error}",
         why="a fault of espdeploy itself",
         do="run the same command with --debug and report what it prints",
     )
-
-
-class EspdeployOutOfMemory(EspdeployError):
-    """The machine has too little memory for what was asked."""
-
-    exit_code = 3

@@ -11,7 +11,7 @@ from espdeploy.cli import options
 from espdeploy.cli.output import Column, Output
 
 if TYPE_CHECKING:
-    from espdeploy.networks.summary import NetworkSummary
+    from espdeploy.networks.entry import NetworkSummary
 
 
 def models(
@@ -21,19 +21,19 @@ def models(
 ) -> None:
     """Networks that espdeploy builds itself, with parameters, MACs and released checkpoints."""
     from espdeploy.errors import UsageError
-    from espdeploy.networks.registry import REGISTRY, entry
-    from espdeploy.networks.summary import summarise
+    from espdeploy.networks.registry import REGISTRY, entry, parse_settings, summary
 
     output = Output(as_json=json)
     chosen = options.settings_from(settings)
     if name is not None:
-        _show_one(output, summarise(entry(name), chosen))
+        network = entry(name)
+        _show_one(output, summary(network, parse_settings(network, chosen)))
         return
     if chosen:
         raise UsageError("--set needs the network that it belongs to", do="espdeploy models NAME --set KEY=VALUE")
-    summaries = [summarise(item, {}) for item in REGISTRY.values()]
+    summaries = [summary(item) for item in REGISTRY.values()]
     if json:
-        output.json(summaries)
+        output.json([_document(item) for item in summaries])
         return
     columns = [
         Column(head="network"),
@@ -43,35 +43,67 @@ def models(
         Column(head="at"),
         Column(head="size MB", numeric=True),
         Column(head="source"),
-        Column(head="released checkpoints", numeric=True),
+        Column(head="released checkpoints"),
     ]
     output.table(columns, [_row(item) for item in summaries])
 
 
-def _row(summary: NetworkSummary) -> list[str]:
+def _row(network: NetworkSummary) -> list[str]:
     return [
-        summary.name,
-        summary.task,
-        units.count(summary.params),
-        units.count(summary.macs),
-        "x".join(str(side) for side in summary.input_size),
-        f"{summary.size_mb:.2f}",
-        summary.source,
-        str(len(summary.checkpoints)),
+        network.name,
+        network.task,
+        units.count(network.params),
+        units.count(network.macs),
+        str(network.input_size),
+        f"{network.size_mb:.2f}",
+        network.source,
+        ", ".join(checkpoint.name for checkpoint in network.checkpoints) or "–",
     ]
 
 
-def _show_one(output: Output, summary: NetworkSummary) -> None:
+def _show_one(output: Output, network: NetworkSummary) -> None:
     if output.as_json:
-        output.json(summary)
+        output.json(_document(network))
         return
-    output.pairs(
-        [
-            ("network", summary.name),
-            ("task", summary.task),
-            ("source", summary.source),
-            ("parameters", f"{summary.params:,}"),
-            ("MACs", f"{units.count(summary.macs)} at {summary.input_size[0]}x{summary.input_size[1]}"),
-            ("size", f"{summary.size_mb:.2f} MB as FP32"),
-        ]
-    )
+    rows = [
+        ("network", network.name),
+        ("task", network.task),
+        ("source", network.source),
+        ("settings", ", ".join(f"{key}={value}" for key, value in network.settings.items())),
+        ("parameters", f"{network.params:,}"),
+        ("MACs", f"{units.count(network.macs)} for one image of {network.input_size}"),
+        ("size", f"{network.size_mb:.2f} MB as FP32"),
+    ]
+    for checkpoint in network.checkpoints:
+        score = "" if checkpoint.value is None else f", {checkpoint.metric} {checkpoint.value} ({checkpoint.source})"
+        rows.append(("checkpoint", f"{checkpoint.name}: {checkpoint.data} {checkpoint.size}{score}"))
+    if network.note:
+        rows.append(("note", network.note))
+    output.pairs(rows)
+
+
+def _document(network: NetworkSummary) -> dict[str, object]:
+    """As the contract names it: sizes are [width, height]."""
+    return {
+        "name": network.name,
+        "task": network.task,
+        "params": network.params,
+        "macs": network.macs,
+        "input_size": [network.input_size.width, network.input_size.height],
+        "size_mb": network.size_mb,
+        "source": network.source,
+        "settings": network.settings,
+        "checkpoints": [
+            {
+                "name": checkpoint.name,
+                "sha256": checkpoint.sha256,
+                "data": checkpoint.data,
+                "input_size": [checkpoint.size.width, checkpoint.size.height],
+                "metric": checkpoint.metric,
+                "value": checkpoint.value,
+                "source": checkpoint.source,
+            }
+            for checkpoint in network.checkpoints
+        ],
+        "note": network.note,
+    }

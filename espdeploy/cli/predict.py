@@ -34,4 +34,4 @@ def predict(
         shown_output.json({"images": [picture.document() for picture in pictures]})
         return
     for picture in pictures:
-        shown_output.line(f"{picture.overlay}  {', '.join(picture.classes)}")
+        shown_output.line(f"{picture.paths.overlay}  {', '.join(picture.classes)}")

@@ -6,21 +6,22 @@ FLOPs); biases, normalisation, activations, pooling, sums and functional calls s
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from espdeploy.errors import UsageError
 from espdeploy.lazy import require
 from espdeploy.networks.entry import NetworkEntry, SettingValue, Shape
+from espdeploy.networks.factories import last_line, make
 from espdeploy.specs import ImageSize
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 IMAGE_CHANNELS = 3
+NOTE = "multiply-adds of convolution and linear layers; parameters are all that are learned"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,33 +59,112 @@ def count_macs(module: nn.Module, shape: Shape) -> int:
 
 
 def count_layers(module: nn.Module, shape: Shape) -> tuple[LayerCount, ...]:
-    """Every convolution and linear layer in the order of their first call.
-
-    A layer that is called several times adds up. A network that cannot run on shapes alone runs once for real.
+    """Every convolution and linear layer in the order of their first call; one called several times adds up.
 
     Raises:
         UsageError: the network does not take an input of this shape.
     """
-    torch = require("torch", extra="export")
-    counted = (torch.nn.modules.conv._ConvNd, torch.nn.Linear)
-    found: dict[str, LayerCount] = {}
-
-    def hook_for(name: str) -> object:
-        def add(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            before = found[name].macs or 0 if name in found else 0
-            macs = before + _layer_macs(layer, inputs[0], output)
-            found[name] = LayerCount(name=name, kind=type(layer).__name__, params=count_params(layer), macs=macs)
-
-        return add
-
+    tally = _Tally()
     handles = [
-        layer.register_forward_hook(hook_for(name))
+        layer.register_forward_hook(tally.hook(name))
         for name, layer in module.named_modules()
-        if isinstance(layer, counted)
+        if isinstance(layer, _counted_types())
     ]
     try:
-        _run_on_shapes(module, shape, restart=found.clear)
+        _run(module, shape, tally)
     finally:
         for handle in handles:
             handle.remove()
-    return tuple(found.values())
+    return tuple(tally.layers.values())
+
+
+def count_module(module: nn.Module, shape: Shape) -> ModelCounts:
+    """Parameters and multiply-adds of any network for one input of ``shape`` (N, C, H, W).
+
+    Raises:
+        UsageError: the network does not take an input of this shape.
+    """
+    layers = count_layers(module, shape)
+    return ModelCounts(
+        params=count_params(module),
+        macs=sum(layer.macs or 0 for layer in layers) if layers else None,
+        layers=layers,
+        note=NOTE if layers else "no convolution or linear layer was seen: multiply-adds unknown",
+    )
+
+
+def count_network(network: NetworkEntry, settings: Mapping[str, SettingValue], *, size: ImageSize) -> ModelCounts:
+    """Counts of a network of the zoo for one image, without allocating its weights.
+
+    Raises:
+        UsageError: the settings do not go together.
+        MissingCapability: PyTorch is not installed.
+    """
+    torch = require("torch", extra="export")
+    with torch.device("meta"):
+        module = make(network, settings).eval()
+    return count_module(module, (1, IMAGE_CHANNELS, size.height, size.width))
+
+
+class _Tally:
+    """What the hooks see, by layer name."""
+
+    def __init__(self) -> None:
+        self.layers: dict[str, LayerCount] = {}
+
+    def hook(self, name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+        def add(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            before = self.layers.get(name)
+            macs = _layer_macs(layer, inputs[0], output) + ((before.macs or 0) if before else 0)
+            self.layers[name] = LayerCount(name=name, kind=type(layer).__name__, params=count_params(layer), macs=macs)
+
+        return add
+
+
+def _counted_types() -> tuple[type[Any], ...]:
+    nn = require("torch", extra="export").nn
+    convolutions = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+    return (*convolutions, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d, nn.Linear)
+
+
+def _layer_macs(layer: nn.Module, given: Tensor, output: Tensor) -> int:
+    """Closed forms: each output value of a convolution takes (in / groups) * kernel multiply-adds."""
+    if hasattr(layer, "in_features"):
+        return int(output.numel() * layer.in_features)
+    taps = prod(layer.kernel_size)
+    if layer.transposed:  # the other way round: each input value feeds (out / groups) * kernel outputs
+        return int(given.numel() * layer.out_channels // layer.groups * taps)
+    return int(output.numel() * layer.in_channels // layer.groups * taps)
+
+
+def _run(module: nn.Module, shape: Shape, tally: _Tally) -> None:
+    """Run on shapes alone; a network that cannot (it reads values, or holds hidden tensors) runs once for real."""
+    torch = require("torch", extra="export")
+    try:
+        _run_on_meta(module, shape)
+    except Exception as on_meta:  # code of the user's: anything may come
+        tally.layers.clear()
+        if any(tensor.is_meta for tensor in module.parameters()):
+            raise _does_not_run(module, shape, on_meta) from on_meta
+        try:
+            with torch.no_grad():
+                module(torch.zeros(shape))
+        except Exception as error:
+            raise _does_not_run(module, shape, error) from error
+
+
+def _run_on_meta(module: nn.Module, shape: Shape) -> None:
+    """One forward without data; the module keeps its own tensors."""
+    torch = require("torch", extra="export")
+    named = [*module.named_parameters(), *module.named_buffers()]
+    shapes = {name: torch.empty_like(tensor, device="meta") for name, tensor in named}
+    with torch.no_grad():
+        torch.func.functional_call(module, shapes, (torch.empty(shape, device="meta"),))
+
+
+def _does_not_run(module: nn.Module, shape: Shape, error: Exception) -> UsageError:
+    return UsageError(
+        f"{type(module).__name__} does not run on an input of shape {'x'.join(map(str, shape))}",
+        why=last_line(error),
+        do="choose another --size, or give a network whose forward takes one image tensor (N, C, H, W)",
+    )

@@ -27,12 +27,13 @@ class Setting:
     help: str = ""
 
     def describe(self) -> str:
-        """The values it takes, for messages: ``1 to 100``, ``16 or 19``."""
+        """The values it takes, for messages: ``a whole number from 1 to 100``, ``16 or 19``."""
         if self.choices:
             return " or ".join(str(choice) for choice in self.choices)
-        if self.minimum is not None and self.maximum is not None:
-            return f"{self.minimum:g} to {self.maximum:g}"
-        return f"any {self.kind}" if self.minimum is None else f"{self.minimum:g} or more"
+        kind = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text"}[self.kind]
+        low = "" if self.minimum is None else f" from {self.minimum:g}"
+        high = "" if self.maximum is None else f" to {self.maximum:g}"
+        return kind + low + high
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,9 +80,9 @@ class Published:
 class NetworkEntry:
     """A network of the zoo.
 
-    ``params`` and ``macs`` are counted with the default settings at the default size (a test counts them anew).
-    ``factory`` is ``module:function``, called with every setting as a keyword argument; ``weights_format`` is
-    ``module`` with ``RENAMES`` and ``read_settings`` (see ``espnet_weights``).
+    Every entry has a setting ``classes``. ``params`` and ``macs`` are counted with the default settings at the
+    default size (a test counts them anew). ``factory`` is ``module:function``, called with every setting as a
+    keyword argument; ``weights_format`` is a module with ``RENAMES`` and ``read_settings`` (see ``espnet_weights``).
     """
 
     name: str

@@ -127,9 +127,19 @@ def size_for(network: NetworkEntry, settings: Mapping[str, SettingValue]) -> Ima
     return variant.size if variant else network.default_size
 
 
+def allowed(setting: Setting, value: SettingValue) -> bool:
+    """Whether the value is in the setting's range; NaN never is."""
+    if setting.choices:
+        return value in setting.choices
+    if isinstance(value, str | bool):
+        return True
+    above = setting.minimum is None or value >= setting.minimum
+    return above and (setting.maximum is None or value <= setting.maximum) and value == value  # noqa: PLR0124
+
+
 def _parse(setting: Setting, text: str, *, network: NetworkEntry) -> SettingValue:
     value = _typed(setting.kind, text.strip())
-    if value is None or not _in_range(setting, value):
+    if value is None or not allowed(setting, value):
         raise UsageError(
             f"--set {setting.name}={text} does not fit {network.name}",
             why=f"{setting.name} takes {setting.describe()}",
@@ -151,13 +161,3 @@ def _typed(kind: str, text: str) -> SettingValue | None:
         lower = text.lower()
         return lower in _TRUE if lower in (*_TRUE, *_FALSE) else None
     return text
-
-
-def _in_range(setting: Setting, value: SettingValue) -> bool:
-    """Whether the value is allowed; NaN never is."""
-    if setting.choices:
-        return value in setting.choices
-    if isinstance(value, str | bool):
-        return True
-    above = setting.minimum is None or value >= setting.minimum
-    return above and (setting.maximum is None or value <= setting.maximum) and value == value  # noqa: PLR0124

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 #: values beyond this are not drawn: the distance between neighbouring doubles would show
 LARGEST = 1e15
 _SMALLEST_SPAN = 1e-9  # relative: below it rounding errors would be drawn as differences
+_SMALLEST = 1e-12
 _STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
 _LOG_STEPS = (1, 2, 5)
 _MOST_TICKS = 12
@@ -55,7 +56,7 @@ def exact(low: float, high: float, *, count: int = 6) -> Scale:
 
 def logarithmic(values: Sequence[float]) -> Scale:
     """A logarithmic scale that holds the positive ``values`` and ends on 1, 2 or 5 times a power of ten."""
-    positive = [value for value in values if value > 0] or [1.0]
+    positive = [value for value in values if value > _SMALLEST] or [1.0]
     low, high = _log_edge(min(positive), up=False), _log_edge(max(positive), up=True)
     if high <= low * (1 + _SMALLEST_SPAN):
         low, high = low / 2, high * 2
@@ -73,9 +74,9 @@ def tick_label(value: float, step: float) -> str:
 def _span(values: Sequence[float], *, zero: bool) -> tuple[float, float]:
     held = [*values, 0.0] if zero else list(values) or [0.0]
     low, high = min(held), max(held)
-    if high - low > _SMALLEST_SPAN * max(abs(low), abs(high)):
+    if high - low > max(_SMALLEST_SPAN * max(abs(low), abs(high)), _SMALLEST):
         return low, high
-    if high == 0:
+    if abs(high) <= _SMALLEST:
         return 0.0, 1.0
     margin = abs(high) * 0.05
     return (low if zero else low - margin), high + margin

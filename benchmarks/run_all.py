@@ -1,0 +1,13 @@
+"""Every script here, one after the other; the figures land in results/."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+SCRIPTS = ("startup", "export_cost", "loop_overhead", "install")
+
+for name in SCRIPTS:
+    print(f"== {name}", flush=True)
+    subprocess.run([sys.executable, Path(__file__).parent / f"{name}.py"], check=True)

@@ -1,0 +1,217 @@
+"""From what was observed in a benchmark to the record that is kept."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+
+from espdeploy import __version__
+from espdeploy.bench import checks, energy, protocol, statistics
+from espdeploy.bench.loop import Measurement
+from espdeploy.devices.detect import Machine
+from espdeploy.monitors import rapl
+from espdeploy.monitors.sampler import Sampler
+from espdeploy.protocols import Monitor, RunnerFacts
+from espdeploy.records import (
+    SCHEMA,
+    Accuracy,
+    DeviceInfo,
+    EngineInfo,
+    Finding,
+    ModelInfo,
+    Overhead,
+    Power,
+    Record,
+    Scalar,
+    Series,
+    Thermal,
+    Utilization,
+)
+from espdeploy.specs import BenchSpec, DeviceProfile
+
+_RANDOM_WEIGHTS = "random initialisation"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sources:
+    """What is sampled beside the run; ``power_note`` says why there is no power where there is none."""
+
+    monitors: tuple[Monitor, ...]
+    power: rapl.RaplSource | None
+    power_note: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observed:
+    """Everything that was seen in one benchmark, and what it was seen of."""
+
+    started: str
+    profile: DeviceProfile
+    machine: Machine
+    spec: BenchSpec
+    model: ModelInfo
+    facts: RunnerFacts
+    precision: str
+    provenance: dict[str, Scalar]
+    measurement: Measurement
+    sampler: Sampler
+    sources: Sources
+    idle_before_w: float | None
+    idle_after_w: float | None
+    thermal: Thermal
+    timer_us: float
+    accuracy: Accuracy | None
+    command: str | None
+    notes: tuple[str, ...]
+
+
+def record_of(seen: Observed) -> Record:
+    """The record, with every figure computed once, here."""
+    measurement = seen.measurement
+    batch = seen.model.input_shape[0]
+    power, doubts = _power(seen, batch)
+    utilization = _utilization(seen)
+    return Record(
+        schema=SCHEMA,
+        id=secrets.token_hex(6),
+        started=seen.started,
+        espdeploy_version=__version__,
+        notes=_notes(seen),
+        model=seen.model,
+        engine=_engine(seen),
+        protocol=protocol.build(seen.spec, threads=seen.facts.threads, batch=batch),
+        device=_device(seen.profile, seen.machine),
+        latency_ms=statistics.summarise(measurement.times_ms),
+        gpu_latency_ms=None,
+        fps=measurement.fps(batch=batch),
+        trials=measurement.trials,
+        warmup_trials=measurement.warmup.trials,
+        steady=measurement.warmup.steady,
+        power=power,
+        utilization=utilization,
+        thermal=seen.thermal,
+        accuracy=seen.accuracy,
+        findings=[*checks.findings(_evidence(seen, utilization)), *doubts],
+        traces=_traces(seen),
+        overhead=Overhead(timer_us=seen.timer_us, sampler_cpu_pct=seen.sampler.cpu_pct),
+        command=seen.command,
+        interrupted=measurement.interrupted,
+    )
+
+
+def _engine(seen: Observed) -> EngineInfo:
+    shares = seen.facts.precision_share_pct
+    return EngineInfo(
+        runtime=seen.facts.runtime,
+        runtime_version=seen.facts.runtime_version,
+        precision=seen.precision,
+        precision_share_pct=dict(shares) if shares is not None else None,
+        provenance=seen.provenance,
+        sha256=seen.model.sha256,
+        provider=seen.facts.provider,
+    )
+
+
+def _device(profile: DeviceProfile, machine: Machine) -> DeviceInfo:
+    return DeviceInfo(
+        name=profile.name,
+        gpu=profile.gpu.name if profile.gpu else None,
+        cpu=machine.cpu_model,
+        compute_capability=profile.gpu.compute_capability if profile.gpu else None,
+        driver=machine.nvidia_driver,
+        l4t=machine.l4t,
+        cpu_cores=machine.cores_available,
+        memory_total_mb=machine.memory_total_mb,
+        os=machine.os,
+        python=machine.python,
+        cpu_governor=machine.cpu_governor,
+    )
+
+
+def _power(seen: Observed, batch: int) -> tuple[Power | None, tuple[Finding, ...]]:
+    source = seen.sources.power
+    if source is None:
+        return None, ()
+    times_ns, energy_j = seen.sampler.readings(source.energy_channel)
+    result = energy.from_counter(
+        energy.EnergyReadings(
+            source=source.name,
+            rails=source.rails,
+            t_ns=times_ns,
+            energy_j=energy_j,
+            period_s=seen.spec.sample_period_s,
+        ),
+        window=energy.Window(
+            start_ns=seen.measurement.window_start_ns,
+            end_ns=seen.measurement.window_end_ns,
+            trials=seen.measurement.trials,
+            batch=batch,
+            idle_before_w=seen.idle_before_w,
+            idle_after_w=seen.idle_after_w,
+        ),
+    )
+    return result.power, result.findings
+
+
+def _utilization(seen: Observed) -> Utilization:
+    def mean(channel: str) -> float | None:
+        window = seen.measurement
+        return seen.sampler.mean(channel, start_ns=window.window_start_ns, end_ns=window.window_end_ns)
+
+    return Utilization(
+        cpu_pct=mean("cpu_pct"),
+        gpu_pct=None,
+        memory_pct=mean("memory_pct"),
+        memory_used_mb=mean("memory_used_mb"),
+        process_cpu_pct=mean("process_cpu_pct"),
+        process_rss_mb=mean("process_rss_mb"),
+    )
+
+
+def _evidence(seen: Observed, utilization: Utilization) -> checks.Evidence:
+    swap_mb = [value for value in seen.sampler.readings("swap_used_mb")[1] if value is not None]
+    return checks.Evidence(
+        times_ms=seen.measurement.times_ms,
+        warmup=seen.measurement.warmup,
+        timer_overhead_us=seen.timer_us,
+        requested_trials=seen.spec.trials,
+        interrupted=seen.measurement.interrupted,
+        sampler_cpu_pct=seen.sampler.cpu_pct,
+        cpu_pct=utilization.cpu_pct,
+        process_cpu_pct=utilization.process_cpu_pct,
+        cores=seen.machine.cores_online,
+        cores_available=seen.machine.cores_available,
+        threads=seen.facts.threads,
+        cpu_governor=seen.machine.cpu_governor,
+        jetson=seen.machine.is_jetson,
+        on_battery=seen.machine.on_battery,
+        memory_pct=utilization.memory_pct,
+        swap_start_mb=swap_mb[0] if swap_mb else None,
+        swap_end_mb=swap_mb[-1] if swap_mb else None,
+    )
+
+
+def _traces(seen: Observed) -> dict[str, Series]:
+    """Every raw time, and every sampled channel over the measured window."""
+    window = seen.measurement
+    sampled = seen.sampler.series(
+        zero_ns=window.window_start_ns, start_ns=window.window_start_ns, end_ns=window.window_end_ns
+    )
+    return {"latency_ms": window.trace(), **sampled}
+
+
+def _notes(seen: Observed) -> list[str]:
+    """Why a value is missing, and what a reader must know before trusting the row."""
+    notes = list(seen.notes)
+    if (seen.model.weights or "").startswith(_RANDOM_WEIGHTS):
+        notes.append("the weights are random: speed is that of the network, its answers mean nothing")
+    if seen.accuracy is None:
+        notes.append("accuracy was not evaluated: give --data and --labels")
+    if seen.sources.power_note:
+        notes.append(seen.sources.power_note)
+    if seen.profile.gpu is None:
+        notes.append("gpu_latency_ms, gpu_pct and gpu_freq_mhz are null: nothing ran on a GPU")
+    if seen.facts.precision_share_pct is None:
+        notes.append("precision_share_pct is null: the runtime does not tell, or the network has no convolution")
+    notes.append("throttled is null: this release reads no throttle reasons on this device")
+    return notes

@@ -1,0 +1,21 @@
+"""Where engines that espdeploy makes for itself are kept."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def engine_cache() -> Path:
+    """``engines/build`` of the project that one stands in, else the user's cache folder.
+
+    ``ESPDEPLOY_CACHE`` names another place; ``XDG_CACHE_HOME`` is honoured (XDG base directory specification).
+    """
+    named = os.environ.get("ESPDEPLOY_CACHE")
+    if named:
+        return Path(named)
+    here = Path.cwd() / "engines"
+    if any(here.glob("*.toml")):
+        return here / "build"
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "espdeploy" / "engines"

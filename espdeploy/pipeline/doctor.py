@@ -1,0 +1,138 @@
+"""``espdeploy doctor``: what works on this machine, found out by trying, and what to do about the rest."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from espdeploy import lazy, units
+from espdeploy.backends.registry import RUNTIMES
+from espdeploy.devices.detect import Machine, detect, profile_for
+from espdeploy.monitors import rapl
+from espdeploy.pipeline.cache import engine_cache
+from espdeploy.protocols import SystemClock
+from espdeploy.specs import DeviceProfile
+
+_LEAST_DISK_MB = 500
+_LEAST_MEMORY_MB = 1000
+_PYTHON_FLOOR = (3, 10)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One thing that was looked at: ``ok``, what was found, and the next step where it is not well."""
+
+    name: str
+    ok: bool
+    found: str
+    hint: str = ""
+    required: bool = False
+
+    def document(self) -> dict[str, object]:
+        """As ``doctor --json`` prints it."""
+        return asdict(self)
+
+
+def check_all(profile: DeviceProfile | None) -> list[Check]:
+    """Every check that makes sense for the device; without one, for this machine."""
+    machine = detect()
+    return [
+        *_machine(machine, profile),
+        *_export_packages(),
+        *_runtimes(profile),
+        _rapl(),
+        *_room(machine),
+    ]
+
+
+def _machine(machine: Machine, profile: DeviceProfile | None) -> Iterator[Check]:
+    version = ".".join(str(part) for part in sys.version_info[:3])
+    yield Check(
+        name="Python", ok=sys.version_info[:2] >= _PYTHON_FLOOR, found=version, hint="3.10 or newer", required=True
+    )
+    here = profile_for(machine)
+    model = machine.board_model or machine.cpu_model or "unknown"
+    if profile is None or profile.kind == "cpu":
+        yield Check(name="device", ok=True, found=f"{here}: {model}, {machine.cores_online} cores")
+    else:
+        matches = here == profile.name
+        hint = "" if matches else f"run espdeploy on the {profile.name} itself"
+        yield Check(name="device", ok=matches, found=f"{here}: {model}", hint=hint, required=True)
+    if machine.cpu_governor is not None:
+        steady = machine.cpu_governor == "performance"
+        hint = "" if steady else "sudo cpupower frequency-set -g performance (steadier times)"
+        yield Check(name="CPU governor", ok=steady, found=machine.cpu_governor, hint=hint)
+
+
+def _export_packages() -> Iterator[Check]:
+    for package in ("torch", "onnx", "onnxscript", "onnxsim"):
+        yield _package(package, extra="export", required=False)
+
+
+def _runtimes(profile: DeviceProfile | None) -> Iterator[Check]:
+    wanted = profile.runtimes if profile else ("onnxruntime", "openvino")
+    for index, runtime in enumerate(wanted):
+        if runtime == "trtexec":
+            yield _trtexec(required=profile is not None)
+        elif runtime in RUNTIMES:
+            _, _, package, extra = RUNTIMES[runtime]
+            yield _package(package, extra=extra, required=index == 0)
+        else:
+            yield _package(runtime, extra="gpu" if runtime == "onnxruntime-gpu" else runtime, required=False)
+
+
+def _package(package: str, *, extra: str, required: bool) -> Check:
+    name = f"package {package}"
+    hint = f'pip install "espdeploy[{extra}]"'
+    if not lazy.available(package.replace("-", "_")):
+        return Check(name=name, ok=False, found="not installed", hint=hint, required=required)
+    try:
+        version = importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        version = "installed"
+    return Check(name=name, ok=True, found=version, required=required)
+
+
+def _trtexec(*, required: bool) -> Check:
+    places = [shutil.which("trtexec"), "/usr/src/tensorrt/bin/trtexec", "/opt/tensorrt/bin/trtexec"]
+    found = next((place for place in places if place and Path(place).is_file()), None)
+    hint = "" if found else "it comes with JetPack (nvidia-tensorrt), not with the pip wheel"
+    return Check(name="trtexec", ok=found is not None, found=found or "not found", hint=hint, required=required)
+
+
+def _rapl() -> Check:
+    source = rapl.find(clock=SystemClock())
+    if isinstance(source, rapl.Unavailable):
+        return Check(name="CPU power (RAPL)", ok=False, found=source.reason, hint=source.do)
+    return Check(name="CPU power (RAPL)", ok=True, found=f"readable: {', '.join(source.rails)}")
+
+
+def _room(machine: Machine) -> Iterator[Check]:
+    folder = _nearest_existing(engine_cache())
+    writable = os.access(folder, os.W_OK)
+    yield Check(
+        name="engine cache",
+        ok=writable,
+        found=str(engine_cache()),
+        hint="" if writable else "set ESPDEPLOY_CACHE to a folder that you may write",
+        required=True,
+    )
+    free_mb = units.mb_from_bytes(shutil.disk_usage(folder).free)
+    hint = "" if free_mb >= _LEAST_DISK_MB else f"make room: at least {_LEAST_DISK_MB} MB"
+    yield Check(name="free disk", ok=not hint, found=f"{free_mb:,.0f} MB", hint=hint, required=True)
+    if machine.memory_total_mb is not None:
+        small = machine.memory_total_mb < _LEAST_MEMORY_MB
+        hint = "choose a small --size" if small else ""
+        yield Check(name="memory", ok=not small, found=f"{machine.memory_total_mb:,.0f} MB", hint=hint)
+    temporary = tempfile.gettempdir()
+    yield Check(name="temporary folder", ok=os.access(temporary, os.W_OK), found=temporary, required=True)
+
+
+def _nearest_existing(path: Path) -> Path:
+    return next(folder for folder in (path, *path.parents) if folder.is_dir())

@@ -1,0 +1,143 @@
+"""``espdeploy eval`` and ``espdeploy predict``: an engine's answers, scored and drawn."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from espdeploy.accuracy.datasets import ImageFolder, find_pairs
+from espdeploy.accuracy.evaluate import Evaluation, evaluate
+from espdeploy.accuracy.images import preprocess, read_rgb
+from espdeploy.accuracy.overlay import OutputPaths, output_paths, overlay, write_labels, write_png
+from espdeploy.accuracy.prediction import check_runner, predict
+from espdeploy.artifacts import ClassSet, ModelCard, Preprocessing
+from espdeploy.errors import UsageError
+from espdeploy.pipeline.opening import open_file
+from espdeploy.protocols import Progress, Runner
+from espdeploy.specs import DeviceProfile, ImageSize
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalRequest:
+    """Which engine is judged, on what, and beside which reference."""
+
+    engine: Path
+    data: Path
+    labels: Path | None
+    reference: Path | None
+    profile: DeviceProfile
+    runtime: str | None = None
+    threads: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictRequest:
+    """Which engine looks at which pictures."""
+
+    engine: Path
+    images: tuple[Path, ...]
+    profile: DeviceProfile
+    runtime: str | None = None
+    threads: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """The files that were made of one image, and the classes that occur in it, the largest first."""
+
+    paths: OutputPaths
+    classes: tuple[str, ...]
+
+    def document(self) -> dict[str, object]:
+        """As ``predict --json`` lists it."""
+        return {
+            "input": str(self.paths.image),
+            "overlay": str(self.paths.overlay),
+            "labels": str(self.paths.labels),
+            "classes": list(self.classes),
+        }
+
+
+def evaluate_engine(request: EvalRequest, progress: Progress) -> Evaluation:
+    """Score an engine on a folder of images.
+
+    Raises:
+        InputFileError: unusable engine, images or labels.
+        UsageError: neither labels nor a reference, or an engine that is no segmentation network.
+    """
+    with contextlib.ExitStack() as stack:
+        runner = stack.enter_context(_open(request.engine, request))
+        reference = stack.enter_context(_open(request.reference, request)) if request.reference else None
+        return evaluate_runner(runner, request.data, request.labels, progress=progress, reference=reference)
+
+
+def evaluate_runner(
+    runner: Runner, data: Path, labels: Path | None, *, progress: Progress, reference: Runner | None = None
+) -> Evaluation:
+    """Score an open runner, with the pre-processing and classes that its engine carries."""
+    check_runner(runner)
+    preprocessing, classes = _needs(runner.card)
+    pairs = find_pairs(data, labels)
+    if reference is None and pairs[0].label is None:
+        raise UsageError(
+            f"there is nothing to score {data} against",
+            do="add --labels DIR, or --reference F.onnx for agreement alone",
+        )
+    batches = ImageFolder(pairs, preprocessing=preprocessing, size=_input_size(runner))
+    return evaluate(runner, batches, classes, progress=progress, reference=reference)
+
+
+def predict_images(request: PredictRequest, folder: Path, progress: Progress) -> list[Picture]:
+    """Write a class map and an overlay for each image.
+
+    Raises:
+        InputFileError: unusable engine or image; the pictures of the images before it stand.
+        MissingCapability: the folder cannot be written.
+    """
+    with _open(request.engine, request) as runner:
+        check_runner(runner)
+        preprocessing, classes = _needs(runner.card)
+        pictures = []
+        for done, paths in enumerate(output_paths(request.images, folder)):
+            progress(done, len(request.images), "predicting")
+            pictures.append(_picture(runner, paths, preprocessing, classes))
+        return pictures
+
+
+def _open(path: Path, request: EvalRequest | PredictRequest) -> Runner:
+    runner, _ = open_file(path, request.profile, runtime=request.runtime, precision="fp32", threads=request.threads)
+    return runner
+
+
+def _picture(runner: Runner, paths: OutputPaths, preprocessing: Preprocessing, classes: ClassSet) -> Picture:
+    rgb = read_rgb(paths.image)
+    own_size = ImageSize(width=rgb.shape[1], height=rgb.shape[0])
+    tensor = preprocess(rgb, preprocessing, _input_size(runner) or own_size)
+    labels = predict(runner, tensor, own_size, name=paths.image.name)
+    write_labels(paths.labels, labels, classes)
+    write_png(paths.overlay, overlay(rgb, labels, classes))
+    found, counts = np.unique(labels, return_counts=True)
+    by_area = found[np.argsort(-counts)]
+    return Picture(paths=paths, classes=tuple(classes.names[index] for index in by_area))
+
+
+def _needs(card: ModelCard | None) -> tuple[Preprocessing, ClassSet]:
+    """Images cannot be fed, nor answers named, without these two."""
+    if card is None or card.preprocessing is None or card.classes is None:
+        raise UsageError(
+            "the engine does not say which pre-processing and classes it has",
+            why="it was not written by espdeploy export, or from a network that states none",
+            do="espdeploy export --model NAME --weights FILE -o F.onnx, and use that",
+        )
+    return card.preprocessing, card.classes
+
+
+def _input_size(runner: Runner) -> ImageSize | None:
+    """The engine's fixed input size; None where it takes any."""
+    height, width = runner.inputs[0].shape[2:]
+    if isinstance(height, int) and isinstance(width, int):
+        return ImageSize(width=width, height=height)
+    return None

@@ -1,0 +1,261 @@
+"""``espdeploy export``: a network, or an ONNX file, becomes a simplified ONNX file that is proven equal to it."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from espdeploy import export, lazy, parity, passes
+from espdeploy.artifacts import ModelCard, OnnxArtifact
+from espdeploy.backends.registry import open_runner
+from espdeploy.backends.source import FileSource
+from espdeploy.errors import MissingCapability, UsageError
+from espdeploy.parity import Parity
+from espdeploy.pipeline.opening import available_threads
+from espdeploy.protocols import Progress
+from espdeploy.specs import DeviceProfile, ImageSize, ModelSpec, RunSpec
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+    from espdeploy.protocols import Tensor
+
+Answer = Callable[["Tensor"], "list[Tensor]"]
+
+_PARITY_RUNTIMES = ("onnxruntime", "openvino")
+_PARITY_INPUTS = 2
+_STAGES = 5
+_DYNAMIC_PROBE_BATCH = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportRequest:
+    """What is to be exported, for which device. ``batch`` None means dynamic; ``opset`` None the device's own."""
+
+    model: ModelSpec
+    profile: DeviceProfile
+    size: ImageSize | None = None
+    batch: int | None = 1
+    opset: int | None = None
+    simplify: bool = True
+    verify_passes: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """The file, and the proof that it computes what the network does."""
+
+    artifact: OnnxArtifact
+    model: str
+    weights: str
+    params: int | None
+    macs: int | None
+    nodes_before: int
+    nodes_after: int
+    passes: tuple[str, ...]
+    parity: Parity
+    notes: tuple[str, ...]
+
+    def document(self) -> dict[str, object]:
+        """As ``export --json`` prints it."""
+        return {
+            "output": str(self.artifact.path),
+            "model": self.model,
+            "weights": self.weights,
+            "params": self.params,
+            "macs": self.macs,
+            "input_shape": list(self.artifact.input_shape),
+            "opset": self.artifact.opset,
+            "nodes_before": self.nodes_before,
+            "nodes_after": self.nodes_after,
+            "passes": list(self.passes),
+            "parity": {
+                "max_abs_err": self.parity.max_abs_err,
+                "max_rel_err": self.parity.max_rel_err,
+                "argmax_agreement_pct": self.parity.argmax_agreement_pct,
+            },
+            "sha256": self.artifact.sha256,
+            "notes": list(self.notes),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Original:
+    """What the export is held against: its graph before the passes, and its answer to an input."""
+
+    model: ModelProto
+    card: ModelCard | None
+    input_shape: tuple[int, int, int, int]
+    answer: Answer
+    default_name: str
+    notes: tuple[str, ...] = ()
+
+
+def export_model(request: ExportRequest, output: Path | None, progress: Progress) -> Exported:
+    """Trace or read, simplify, prove equal, and only then write.
+
+    Raises:
+        UsageError: an unknown network or setting, a size, batch or opset that cannot be.
+        InputFileError: a checkpoint or ONNX file that cannot be used.
+        MissingCapability: a package is missing, or the place cannot be written.
+        ToolFailed: the exporter failed.
+        InternalError: the written graph does not compute what the network does.
+    """
+    opset = _opset(request)
+    with tempfile.TemporaryDirectory(prefix="espdeploy-export-") as scratch:
+        original = _original(request, opset, Path(scratch), progress)
+        progress(2, _STAGES, "simplifying")
+        names = passes.pipeline_for(simplify=request.simplify)
+        inputs = parity.real_looking_inputs(
+            original.input_shape,
+            count=_PARITY_INPUTS,
+            seed=0,
+            preprocessing=original.card.preprocessing if original.card else None,
+        )
+
+        def prove(model: ModelProto) -> Parity:
+            return _prove(model, original, inputs, Path(scratch))
+
+        def verify(model: ModelProto) -> None:
+            parity.check(prove(model))
+
+        passed = passes.apply(original.model, names, verify=verify if request.verify_passes else None)
+        progress(3, _STAGES, "comparing with the original")
+        proven = prove(passed.model)
+        parity.check(proven)
+    progress(4, _STAGES, "writing")
+    card = dataclasses.replace(original.card, passes=passed.changed_by) if original.card else None
+    artifact = export.save(passed.model, output or Path(original.default_name), card)
+    return Exported(
+        artifact=artifact,
+        model=original.card.name if original.card else Path(request.model.name).stem,
+        weights=original.card.weights if original.card else "as in the file",
+        params=original.card.params if original.card else None,
+        macs=original.card.macs if original.card else None,
+        nodes_before=export.inspect(original.model).nodes,
+        nodes_after=export.inspect(passed.model).nodes,
+        passes=passed.changed_by,
+        parity=proven,
+        notes=original.notes,
+    )
+
+
+def _opset(request: ExportRequest) -> int:
+    """The opset that is asked for, within what the device can read."""
+    profile = request.profile
+    wanted = request.opset or profile.opset
+    if profile.tensorrt and wanted > profile.tensorrt.opset_max:
+        raise UsageError(
+            f"{profile.name} cannot read opset {wanted}",
+            why=f"TensorRT {profile.tensorrt.newest}, its newest, reads opsets up to {profile.tensorrt.opset_max}",
+            do=f"--opset {profile.tensorrt.opset_max}, or leave --opset away",
+        )
+    return wanted
+
+
+def _original(request: ExportRequest, opset: int, scratch: Path, progress: Progress) -> _Original:
+    if request.model.is_onnx:
+        progress(0, _STAGES, "reading")
+        return _from_file(request, scratch)
+    return _from_network(request, opset, progress)
+
+
+def _from_network(request: ExportRequest, opset: int, progress: Progress) -> _Original:
+    from espdeploy.networks.build import build  # loads PyTorch
+
+    progress(0, _STAGES, "building the network")
+    built = build(request.model, size=request.size)
+    shape = (request.batch or 1, 3, built.size.height, built.size.width)
+    progress(1, _STAGES, "tracing")
+    traced = export.trace(built.module, input_shape=shape, opset=opset, dynamic_batch=request.batch is None)
+    module: Any = built.module
+    torch = lazy.require("torch", extra="export")
+
+    def answer(tensor: Tensor) -> list[Tensor]:
+        with torch.inference_mode():
+            result = module(torch.from_numpy(tensor))
+        return [item.numpy() for item in (result if isinstance(result, (list, tuple)) else [result])]
+
+    probe = (_DYNAMIC_PROBE_BATCH, *shape[1:]) if request.batch is None else shape
+    return _Original(
+        model=traced,
+        card=built.card,
+        input_shape=probe,
+        answer=answer,
+        default_name=f"{_safe(built.card.name)}_{built.size}.onnx",
+        notes=built.notes,
+    )
+
+
+def _from_file(request: ExportRequest, scratch: Path) -> _Original:
+    """An ONNX file is exported as it is: what would change the network itself is refused."""
+    given = {
+        "--size": request.size,
+        "--weights": request.model.weights,
+        "--set": dict(request.model.settings) or None,
+        "--opset": request.opset,
+        "--batch": request.batch if request.batch != 1 else None,
+    }
+    refused = [flag for flag, value in given.items() if value is not None]
+    if refused:
+        raise UsageError(
+            f"{' and '.join(refused)} cannot change {request.model.name}",
+            why="an ONNX file has its size, weights and opset fixed",
+            do="export the network that it was made from with these options, or leave them away",
+        )
+    path = Path(request.model.name)
+    model = export.load(path)
+    facts = export.inspect(model)
+    _check_image_input(facts, path)
+    if facts.opset > request.profile.opset and request.profile.tensorrt is not None:
+        raise UsageError(
+            f"{path} has opset {facts.opset}, and {request.profile.name} reads up to {request.profile.opset}",
+            do=f"export the network again with --opset {request.profile.opset}",
+        )
+    copy = scratch / "original.onnx"
+    export.save(model, copy, None)
+    shape = tuple(extent if isinstance(extent, int) else 1 for extent in facts.inputs[0].shape)
+    return _Original(
+        model=model,
+        card=facts.card,
+        input_shape=(shape[0], shape[1], shape[2], shape[3]),
+        answer=lambda tensor: _run(copy, tensor),
+        default_name=f"{_safe(path.stem)}_simplified.onnx",
+        notes=() if facts.card else ("the file carries no espdeploy metadata: pre-processing and classes are unknown",),
+    )
+
+
+def _check_image_input(facts: export.GraphFacts, path: Path) -> None:
+    shapes = [list(item.shape) for item in facts.inputs]
+    if len(shapes) != 1 or len(shapes[0]) != 4:
+        raise UsageError(
+            f"{path} has inputs {shapes}",
+            why="espdeploy runs networks with one image input, N,C,H,W",
+            do="choose another file",
+        )
+
+
+def _prove(model: ModelProto, original: _Original, inputs: list[Tensor], scratch: Path) -> Parity:
+    candidate = scratch / "candidate.onnx"
+    export.save(model, candidate, None)
+    return parity.compare(original.answer, lambda tensor: _run(candidate, tensor), inputs)
+
+
+def _run(path: Path, tensor: Tensor) -> list[Tensor]:
+    runtime = next((name for name in _PARITY_RUNTIMES if lazy.available(name)), None)
+    if runtime is None:
+        raise MissingCapability(
+            "the exported graph cannot be proven equal: no runtime is installed", do='pip install "espdeploy[cpu]"'
+        )
+    spec = RunSpec(runtime=runtime, threads=available_threads())
+    with open_runner(FileSource(path=path), spec) as runner:
+        return list(runner.infer({runner.inputs[0].name: tensor}).values())
+
+
+def _safe(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name)

@@ -1,0 +1,58 @@
+"""``espdeploy quickstart``: the whole way once: export, build, benchmark, report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from espdeploy import lazy
+from espdeploy.backends.registry import RUNTIMES
+from espdeploy.errors import MissingCapability
+from espdeploy.pipeline.bench import BenchRequest, benchmark
+from espdeploy.pipeline.build import BuildRequest, build_engine
+from espdeploy.pipeline.export import ExportRequest, export_model
+from espdeploy.pipeline.report import write_report
+from espdeploy.pipeline.targets import TargetRequest
+from espdeploy.protocols import Progress
+from espdeploy.recipes import device_profile
+from espdeploy.specs import BenchSpec, ModelSpec
+
+_MODEL = "espnet"
+_RUNTIMES = ("onnxruntime", "openvino")
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuickstartDone:
+    """The page to open, the records that it draws, and the network that was measured."""
+
+    report: Path
+    onnx: Path
+    records: tuple[Path, ...]
+
+
+def run_quickstart(folder: Path, trials: int, progress: Progress) -> QuickstartDone:
+    """Export ESPNet, build it for each runtime that is installed, measure each, and draw the report.
+
+    Raises:
+        MissingCapability: no runtime is installed, or ``folder`` cannot be written.
+        EspdeployError: as each of the stages does.
+    """
+    installed = [name for name in _RUNTIMES if lazy.available(RUNTIMES[name][2])]
+    if not installed:
+        raise MissingCapability("no runtime is installed", do='pip install "espdeploy[export,cpu]"')
+    profile = device_profile("cpu")
+    onnx = folder / f"{_MODEL}.onnx"
+    export_model(ExportRequest(model=ModelSpec(name=_MODEL), profile=profile), onnx, progress)
+    records = []
+    for runtime in installed:
+        engine = folder / "engines" / f"{_MODEL}.{runtime}.onnx"
+        build_engine(BuildRequest(onnx=onnx, profile=profile, precision="fp32", runtime=runtime), engine, progress)
+        request = BenchRequest(
+            target=TargetRequest(profile=profile, engine=engine),
+            spec=BenchSpec(trials=trials),
+            command=f"espdeploy bench {engine} --device cpu --trials {trials}",
+        )
+        progress(0, trials, f"measuring in {runtime}")
+        records.append(benchmark(request, folder / "results", progress).path)
+    report = write_report(folder / "results", folder / "report.html")
+    return QuickstartDone(report=report.path, onnx=onnx, records=tuple(records))

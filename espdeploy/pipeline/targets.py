@@ -1,0 +1,192 @@
+"""What is measured: a network by name, an ONNX file or an engine, opened and described."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from espdeploy import __version__, lazy, units
+from espdeploy.artifacts import sha256_of
+from espdeploy.backends.registry import open_runner
+from espdeploy.backends.source import ModuleSource
+from espdeploy.errors import UsageError
+from espdeploy.pipeline.cache import engine_cache
+from espdeploy.pipeline.export import ExportRequest, export_model
+from espdeploy.pipeline.opening import available_threads, check_precision, choose_runtime, open_file
+from espdeploy.pipeline.passport import Passport
+from espdeploy.protocols import Progress, Runner, TensorInfo
+from espdeploy.records import ModelInfo, Scalar
+from espdeploy.specs import DeviceProfile, ImageSize, ModelSpec, RunSpec
+
+_CHANNELS = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetRequest:
+    """What the user named, and how it is to run. Exactly one of ``engine`` and ``model`` is set."""
+
+    profile: DeviceProfile
+    engine: Path | None = None
+    model: ModelSpec | None = None
+    runtime: str | None = None
+    precision: str = "fp32"
+    size: ImageSize | None = None
+    batch: int | None = 1
+    threads: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """A runner, not yet entered, with the identity of what it runs. ``sha256`` is of the file or of the weights."""
+
+    runner: Runner
+    name: str
+    sha256: str
+    provenance: Mapping[str, Scalar]
+    notes: tuple[str, ...] = ()
+    path: Path | None = None
+
+
+def resolve(request: TargetRequest, progress: Progress) -> Target:
+    """Find or make what is to be measured.
+
+    Raises:
+        UsageError: both or neither of a file and a model, or options that cannot apply to a file.
+        InputFileError, MissingCapability, ToolFailed: as exporting and opening do.
+    """
+    file = request.engine or (Path(request.model.name) if request.model and request.model.is_onnx else None)
+    if (request.engine is None) == (request.model is None):
+        raise UsageError(
+            "name either an engine or ONNX file, or --model, and not both", do="espdeploy bench --model espnet"
+        )
+    if file is not None:
+        return _file_target(request, file)
+    assert request.model is not None  # noqa: S101 - one of the two is set
+    runtime = choose_runtime(request.profile, request.runtime)
+    check_precision(request.profile, request.precision)
+    if runtime == "torch":
+        return _module_target(request, request.model)
+    path = _exported(request, request.model, progress)
+    return _opened(request, path, provenance={"exported": "by this command, or found in the cache"})
+
+
+def describe(runner: Runner, target: Target, input_shape: tuple[int, ...]) -> tuple[ModelInfo, tuple[str, ...]]:
+    """The record's model section, from the metadata or else counted from the graph; and notes on what is unknown."""
+    card = runner.card
+    params, macs, notes = (card.params, card.macs, ()) if card else _counted(target)
+    return ModelInfo(
+        name=card.name if card else target.name,
+        params=params,
+        macs=macs,
+        size_mb=None if params is None else units.fp32_size_mb(params),
+        input_shape=input_shape,
+        sha256=target.sha256,
+        settings=dict(card.settings) if card else {},
+        weights=card.weights if card else None,
+    ), notes
+
+
+def concrete_shape(info: TensorInfo, request: TargetRequest) -> tuple[int, ...]:
+    """The input's shape with dynamic extents filled in: the batch, and the size where it is asked for.
+
+    Raises:
+        UsageError: a fixed extent contradicts ``--batch`` or ``--size``, or a dynamic one is left open.
+    """
+    if len(info.shape) != 4:
+        raise UsageError(f"input {info.name} has shape {list(info.shape)}", why="espdeploy measures N,C,H,W inputs")
+    wanted: list[int | None] = [request.batch or 1, None, None, None]
+    if request.size is not None:
+        wanted = [wanted[0], None, request.size.height, request.size.width]
+    defaults = (1, _CHANNELS, None, None)
+    shape = []
+    for axis, (extent, want, default) in enumerate(zip(info.shape, wanted, defaults, strict=True)):
+        if isinstance(extent, int):
+            asked_for = want is not None and (axis != 0 or request.batch not in (None, 1))
+            if asked_for and want != extent:
+                raise UsageError(
+                    f"the engine's input is {list(info.shape)} (N,C,H,W), which {'--batch' if axis == 0 else '--size'} "
+                    "cannot change",
+                    do="export the network at that size and batch, or leave the option away",
+                )
+            shape.append(extent)
+        elif want is not None or default is not None:
+            shape.append(want if want is not None else default or 1)
+        else:
+            raise UsageError(f"the engine's input size is dynamic: {list(info.shape)}", do="give --size WIDTHxHEIGHT")
+    return tuple(shape)
+
+
+def _file_target(request: TargetRequest, path: Path) -> Target:
+    if request.model is not None and (request.model.settings or request.model.weights):
+        raise UsageError(f"--set and --weights cannot change {path}", why="its weights are fixed", do="leave them away")
+    return _opened(request, path, provenance={})
+
+
+def _opened(request: TargetRequest, path: Path, *, provenance: Mapping[str, Scalar]) -> Target:
+    runner, passport = open_file(
+        path, request.profile, runtime=request.runtime, precision=request.precision, threads=request.threads
+    )
+    facts: dict[str, Scalar] = {"file": path.name, **provenance, **(_origin(passport) if passport else {})}
+    return Target(runner=runner, name=path.stem, sha256=sha256_of(path), provenance=facts, path=path)
+
+
+def _origin(passport: Passport) -> dict[str, Scalar]:
+    return {"onnx": passport.onnx, "onnx_sha256": passport.onnx_sha256, "built": passport.built}
+
+
+def _module_target(request: TargetRequest, model: ModelSpec) -> Target:
+    from espdeploy.networks.build import build  # loads PyTorch
+
+    built = build(model, size=request.size)
+    shape = (request.batch or 1, _CHANNELS, built.size.height, built.size.width)
+    spec = RunSpec(runtime="torch", precision=request.precision, threads=request.threads or available_threads())
+    identity = built.card.weights_sha256 or hashlib.sha256(msgspec.json.encode(built.card)).hexdigest()
+    return Target(
+        runner=open_runner(ModuleSource(module=built.module, input_shape=shape, card=built.card), spec),
+        name=built.card.name,
+        sha256=identity,
+        provenance={"module": built.card.name, "weights": built.card.weights},
+        notes=built.notes,
+    )
+
+
+def _exported(request: TargetRequest, model: ModelSpec, progress: Progress) -> Path:
+    """The network as an ONNX file in the cache, exported now if it is not there."""
+    key = [
+        model.name,
+        sorted(model.settings.items()),
+        sha256_of(model.weights) if model.weights and model.weights.is_file() else str(model.weights),
+        str(request.size),
+        request.batch,
+        request.profile.opset,
+        __version__,
+    ]
+    digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
+    name = "".join(char if char.isalnum() or char in "._-" else "-" for char in model.name)
+    path = engine_cache() / f"{name}.{digest}.onnx"
+    reusable = path.is_file() and not model.is_factory  # a factory's code may have changed
+    if not reusable:
+        export_model(
+            ExportRequest(model=model, profile=request.profile, size=request.size, batch=request.batch), path, progress
+        )
+    return path
+
+
+def _counted(target: Target) -> tuple[int | None, int | None, tuple[str, ...]]:
+    """Parameters and MACs of a file without our metadata."""
+    if target.path is None or not lazy.available("onnx"):
+        return (
+            None,
+            None,
+            ("params and macs are unknown: the file has no espdeploy metadata, and onnx is not installed",),
+        )
+    from espdeploy.networks.onnx_counting import count_onnx
+
+    counts = count_onnx(target.path)
+    note = "params and macs are counted from the graph: folded weights count as they are stored"
+    return counts.params, counts.macs, (note,)

@@ -1,0 +1,130 @@
+"""One quantity against another, a mark per record; kinds of record differ in colour and shape."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from espdeploy.report.charts.frame import FONT, Plot, axes, tooltip
+from espdeploy.report.charts.labels import Box, place
+from espdeploy.report.charts.scale import Scale, fitted, logarithmic
+from espdeploy.report.charts.svg import clip, coordinate, element, path, picture, text_width
+
+_WIDTH, _PLOT_HEIGHT, _LEGEND_ROW = 560.0, 340.0, 20.0
+_LABEL_WIDTH = 170.0
+_SHAPES = ("circle", "square", "triangle", "diamond", "cross", "star")
+_COLOURS = 7
+_RADIUS = 5.0
+_LOG_RATIO = 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dot:
+    """One record: its place, its label on the chart, and the tooltip. ``hollow`` marks what was not measured."""
+
+    x: float
+    y: float
+    label: str
+    text: str
+    kind: int  # index of the series
+    hollow: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scatter:
+    """Dots of one or more series; the legend is drawn when there is more than one."""
+
+    title: str
+    description: str
+    x_title: str
+    y_title: str
+    dots: tuple[Dot, ...]
+    series: tuple[str, ...]
+
+
+def draw(chart: Scatter, anchor: str) -> Markup:
+    """The chart as SVG; ``anchor`` is an id that nothing else on the page has."""
+    legend = chart.series if len(chart.series) > 1 else ()
+    height = _PLOT_HEIGHT + _LEGEND_ROW * len(legend)
+    plot = Plot(
+        width=_WIDTH,
+        height=height,
+        x=_scale([dot.x for dot in chart.dots]),
+        y=_scale([dot.y for dot in chart.dots]),
+        bottom=44.0 + _LEGEND_ROW * len(legend) + (6 if legend else 0),
+    )
+    return picture(
+        anchor,
+        (_WIDTH, height),
+        (chart.title, chart.description),
+        _frame(plot, chart, legend),
+        *(_dot(plot, dot) for dot in chart.dots),
+        *_labels(plot, chart.dots),
+        *_legend(plot, legend),
+    )
+
+
+def is_log(values: Sequence[float]) -> bool:
+    """Whether the values lie so far apart that the axis is logarithmic."""
+    return bool(values) and min(values) > 0 and max(values) / min(values) > _LOG_RATIO
+
+
+def _frame(plot: Plot, chart: Scatter, legend: Sequence[str]) -> Markup:
+    """The axes; their lower title stands above the legend."""
+    x_title = element(
+        "text", chart.x_title, class_="axis-title end", x=plot.edge, y=plot.floor + 36, aria_hidden="true"
+    )
+    return axes(plot, "", chart.y_title) + x_title if legend else axes(plot, chart.x_title, chart.y_title)
+
+
+def _scale(values: Sequence[float]) -> Scale:
+    return logarithmic(values) if is_log(values) else fitted(values, zero=True)
+
+
+def _dot(plot: Plot, dot: Dot) -> Markup:
+    return _marker((plot.at_x(dot.x), plot.at_y(dot.y)), dot.kind, tooltip(dot.text), hollow=dot.hollow)
+
+
+def _marker(at: tuple[float, float], kind: int, *children: Markup, hollow: bool = False) -> Markup:
+    colour = f"c{kind % _COLOURS + 1}"
+    shape = _SHAPES[kind % len(_SHAPES)]
+    classes = f"mark marker {colour} {shape}{' hollow' if hollow else ''}"
+    if shape == "circle":
+        return element("circle", *children, class_=classes, cx=at[0], cy=at[1], r=_RADIUS)
+    return element("path", *children, class_=classes, d=_outline(at, shape))
+
+
+def _outline(at: tuple[float, float], shape: str) -> str:
+    x, y, r = at[0], at[1], _RADIUS
+    if shape == "cross":
+        ends = (f"M{coordinate(x - r)} {coordinate(y)}H{coordinate(x + r)}", f"M{coordinate(x)} {coordinate(y - r)}")
+        return f"{ends[0]}{ends[1]}V{coordinate(y + r)}"
+    corners = {"square": 4, "triangle": 3, "diamond": 4, "star": 5}[shape]
+    turn = math.pi / 4 if shape == "square" else math.pi / 2
+    radii = [r * 1.3, r * 0.55] if shape == "star" else [r * 1.25]
+    steps = corners * len(radii)
+    angles = [turn + 2 * math.pi * step / steps for step in range(steps)]
+    reach = [radii[step % len(radii)] for step in range(steps)]
+    return path([(x + c * math.cos(a), y - c * math.sin(a)) for a, c in zip(angles, reach, strict=True)], close=True)
+
+
+def _labels(plot: Plot, dots: Sequence[Dot]) -> Iterator[Markup]:
+    texts = [clip(dot.label, _LABEL_WIDTH, FONT) for dot in dots]
+    points = [(plot.at_x(dot.x), plot.at_y(dot.y)) for dot in dots]
+    # one letter of slack, since the width is an estimate
+    sizes = [(text_width(text, FONT) + FONT / 2, FONT + 2) for text in texts]
+    area = Box(left=plot.left, top=plot.top - 6, right=_WIDTH, bottom=plot.floor)
+    for text, box in zip(texts, place(points, sizes, area), strict=True):
+        if box is not None:
+            yield element("text", text, class_="note label", x=box.left, y=box.bottom - 3)
+
+
+def _legend(plot: Plot, series: Sequence[str]) -> Iterator[Markup]:
+    for row, name in enumerate(series):
+        y = plot.floor + 54 + row * _LEGEND_ROW
+        yield _marker((plot.left + 6, y - 4), row)
+        text = clip(name, _WIDTH - plot.left - 24, FONT)
+        yield element("text", text, class_="note", x=plot.left + 20, y=y)

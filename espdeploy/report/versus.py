@@ -1,0 +1,166 @@
+"""Figures that set the records of one protocol side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from espdeploy.records import Record
+from espdeploy.report import entries as names
+from espdeploy.report.charts.ranges import Range, Ranges
+from espdeploy.report.charts.scale import drawable
+from espdeploy.report.charts.scatter import Dot, Scatter, is_log
+from espdeploy.report.entries import Entry, Group
+from espdeploy.report.parts import Column, Figure, Table, cells
+from espdeploy.report.text import number, plural
+
+_MOST_SERIES = 8
+_M, _MJ = 1e-6, 1e3
+Axis = Callable[[Record], float | None]
+
+
+def latencies(group: Group, index: int) -> Figure | None:
+    """Least, median, 95th percentile and greatest time of each record; None for fewer than two."""
+    shown = [entry for entry in group.entries if _has_range(entry.record)]
+    if len(shown) < 2:
+        return None
+    chart = Ranges(
+        title=f"Latency of {plural(len(shown), 'record')} of protocol {group.protocol_id}",
+        description="For each record the least time, the median, the 95th percentile and the greatest time.",
+        x_title="latency (ms)",
+        rows=tuple(_range(entry) for entry in shown),
+    )
+    return Figure(
+        anchor=f"latencies{index}",
+        chart=chart,
+        captions=("Dot: median. Thick line: least time to p95. Thin line: to the greatest time.",),
+        numbers=_range_table(shown),
+        name="Latency of each record",
+    )
+
+
+def speed_by_params(group: Group, index: int) -> Figure | None:
+    """Frames per second against the number of parameters."""
+    return _scatter(
+        group,
+        f"speed{index}",
+        ("Speed against parameters", "parameters (M)", "speed (FPS)"),
+        lambda record: None if record.model.params is None else record.model.params * _M,
+        lambda record: record.fps,
+    )
+
+
+def energy_by_speed(group: Group, index: int) -> Figure | None:
+    """Energy per inference against frames per second, where power was measured."""
+    return _scatter(
+        group,
+        f"energy{index}",
+        ("Energy against speed", "speed (FPS)", "energy (mJ/inference)"),
+        lambda record: record.fps,
+        lambda record: None if record.power is None else record.power.energy_per_inference_j * _MJ,
+    )
+
+
+def _scatter(group: Group, anchor: str, titles: tuple[str, str, str], x: Axis, y: Axis) -> Figure | None:
+    """``titles``: of the chart, its x axis and its y axis."""
+    shown = [entry for entry in group.entries if drawable(x(entry.record)) and drawable(y(entry.record))]
+    if len(shown) < 2:
+        return None
+    kinds, told = _kinds(shown)
+    series = tuple(dict.fromkeys(kinds))
+    chart = Scatter(
+        title=f"{titles[0]}, protocol {group.protocol_id}",
+        description=f"{plural(len(shown), 'record')}: {titles[2]} over {titles[1]}.",
+        x_title=titles[1],
+        y_title=titles[2],
+        dots=tuple(
+            _dot(entry, (x(entry.record), y(entry.record)), series.index(kind), titles)
+            for entry, kind in zip(shown, kinds, strict=True)
+        ),
+        series=series,
+    )
+    return Figure(
+        anchor=anchor,
+        chart=chart,
+        captions=_captions(chart, told, len(group.entries) - len(shown)),
+        numbers=_scatter_table(chart, shown),
+        name=titles[0],
+    )
+
+
+def _dot(entry: Entry, at: tuple[float | None, float | None], kind: int, titles: tuple[str, str, str]) -> Dot:
+    x, y = at[0] or 0.0, at[1] or 0.0
+    return Dot(
+        x=x,
+        y=y,
+        label=f"{entry.ref} {entry.model}",
+        text=f"{entry.label}: {number(x)} {titles[1]}, {number(y)} {titles[2]}",
+        kind=kind,
+        hollow=not entry.comparable,
+    )
+
+
+def _captions(chart: Scatter, told: bool, without: int) -> tuple[str, ...]:
+    captions = []
+    logs = [
+        f"the {title} axis is logarithmic"
+        for title, values in (
+            (chart.x_title, [dot.x for dot in chart.dots]),
+            (chart.y_title, [dot.y for dot in chart.dots]),
+        )
+        if is_log(values)
+    ]
+    captions += [f"{text[0].upper()}{text[1:]}." for text in logs]
+    if any(dot.hollow for dot in chart.dots):
+        captions.append("Hollow: simulated or interrupted.")
+    if not told:
+        captions.append("The records differ in more ways than marks can show; the table below names them.")
+    if without:
+        captions.append(f"{plural(without, 'record')} without these figures left out.")
+    captions.append("A label without room is left out; resting on the mark shows it.")
+    return tuple(captions)
+
+
+def _kinds(shown: Sequence[Entry]) -> tuple[list[str], bool]:
+    """The series of each entry: what varies, as far as it makes few enough series, and whether that is all of it."""
+    traits = names.varying([entry.record for entry in shown])
+    for kept in range(len(traits), 0, -1):
+        kinds = [" · ".join(trait(entry.record) for trait in traits[:kept]) for entry in shown]
+        if len(set(kinds)) <= _MOST_SERIES:
+            return kinds, kept == len(traits)
+    return ["all records"] * len(shown), not traits
+
+
+def _scatter_table(chart: Scatter, shown: Sequence[Entry]) -> Table:
+    columns = (Column(head="Record", numeric=False), Column(head=chart.x_title), Column(head=chart.y_title))
+    dots = zip(shown, chart.dots, strict=True)
+    rows = tuple(cells((entry.label, number(dot.x), number(dot.y))) for entry, dot in dots)
+    return Table(caption="One row per mark.", columns=columns, rows=rows)
+
+
+def _has_range(record: Record) -> bool:
+    times = record.latency_ms
+    return all(map(drawable, (times.min, times.p50, times.max)))
+
+
+def _range(entry: Entry) -> Range:
+    times = entry.record.latency_ms
+    return Range(
+        label=entry.label,
+        low=times.min,
+        median=times.p50,
+        p95=times.p95,
+        high=times.max,
+        hollow=not entry.comparable,
+    )
+
+
+def _range_table(shown: Sequence[Entry]) -> Table:
+    columns = (
+        Column(head="Record", numeric=False),
+        *(Column(head=head, unit="ms") for head in ("Least", "Median", "p95", "p99", "Greatest")),
+    )
+    times = [(entry.label, entry.record.latency_ms) for entry in shown]
+    rows = tuple(
+        cells((label, number(t.min), number(t.p50), number(t.p95), number(t.p99), number(t.max))) for label, t in times
+    )
+    return Table(caption="Latency by record.", columns=columns, rows=rows)

@@ -1,0 +1,220 @@
+"""Records -> the plain data of the page. Pure: it reads no file, no clock and no template."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from espdeploy.records import Distribution, Record
+from espdeploy.report import facts, latency, lead, reasons, summary, usage, versus
+from espdeploy.report.entries import Entry, Group, grouped, runtime_of, tags_of
+from espdeploy.report.parts import Card, Fact, Figure, Table, Tag
+from espdeploy.report.text import DASH, frame_size, listed, moment, number, shorten
+
+#: more records than this start folded, or nobody finds the end of the page
+UNFOLDED = 8
+_SEVERITIES = ("error", "warning", "info")
+_NOTE_CHARS = 1000
+
+
+class LeftOutFile(Protocol):
+    """A file that the store did not read: what ``espdeploy.store.LeftOut`` offers."""
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+
+    @property
+    def reason(self) -> str:
+        """Why it was not read."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Detail:
+    """One record's own part of the page."""
+
+    entry: Entry
+    context: str
+    tags: tuple[Tag, ...]
+    facts: tuple[Fact, ...]
+    latency: tuple[Figure, ...]
+    usage: tuple[Figure, ...]
+    no_latency: str
+    no_usage: str
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FindingRow:
+    """A verdict and the records that it holds for, as numbers and anchors."""
+
+    severity: str
+    code: str
+    text: str
+    do: str
+    refs: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """One protocol's table and the figures that set its records side by side."""
+
+    group: Group
+    table: Table
+    latencies: Figure | None
+    figures: tuple[Figure, ...]
+    why_none: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """Everything that stands on the page."""
+
+    title: str
+    generated: str
+    espdeploy_version: str
+    measured: str
+    lead: tuple[lead.Sentence, ...]
+    cards: tuple[Card, ...]
+    simulated: str
+    comparisons: tuple[Comparison, ...]
+    details: tuple[Detail, ...]
+    unfolded: int
+    findings: tuple[FindingRow, ...]
+    without_findings: str
+    devices: tuple[facts.Sheet, ...]
+    runtimes: tuple[facts.Sheet, ...]
+    protocols: tuple[facts.Sheet, ...]
+    conditions: Table
+    repeats: tuple[facts.Repeat, ...]
+    left_out: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """Who made the page and when: ``generated`` is an ISO 8601 time."""
+
+    title: str
+    generated: str
+    espdeploy_version: str
+
+
+def build(records: Sequence[Record], left_out: Sequence[LeftOutFile], made: Made) -> Page:
+    """The page of at least one record."""
+    groups = grouped(records)
+    entries = [entry for group in groups for entry in group.entries]
+    return Page(
+        title=shorten(made.title),
+        generated=moment(made.generated),
+        espdeploy_version=made.espdeploy_version,
+        measured=lead.measured(entries),
+        lead=lead.sentences(groups),
+        cards=lead.cards(groups),
+        simulated=_simulated(entries),
+        comparisons=tuple(_comparison(group, index) for index, group in enumerate(groups, 1)),
+        details=tuple(_detail(entry) for entry in entries),
+        unfolded=UNFOLDED,
+        findings=_findings(entries),
+        without_findings=listed([entry.ref for entry in entries if not entry.record.findings]),
+        devices=facts.devices(entries),
+        runtimes=facts.runtimes(entries),
+        protocols=facts.protocols(entries),
+        conditions=facts.conditions(entries),
+        repeats=tuple(facts.repeat(entry) for entry in entries),
+        left_out=tuple((str(entry.path), shorten(entry.reason)) for entry in left_out),
+    )
+
+
+def _simulated(entries: Sequence[Entry]) -> str:
+    simulated = [entry.ref for entry in entries if entry.record.device.simulated]
+    if not simulated:
+        return ""
+    verb = "was" if len(simulated) == 1 else "were"
+    which = "Every record" if len(simulated) == len(entries) else listed(simulated)
+    verb = "was" if len(simulated) == len(entries) else verb
+    return f"{which} {verb} made on a simulated device. These figures say nothing about real hardware."
+
+
+def _comparison(group: Group, index: int) -> Comparison:
+    drawn = (versus.speed_by_params(group, index), versus.energy_by_speed(group, index))
+    figures = tuple(figure for figure in drawn if figure is not None)
+    return Comparison(
+        group=group,
+        table=summary.table(group),
+        latencies=versus.latencies(group, index),
+        figures=figures,
+        why_none="" if figures else _why_none(group),
+    )
+
+
+def _why_none(group: Group) -> str:
+    if len(group.entries) == 1:
+        return "One record: there is nothing to set it against under the same protocol."
+    return "Fewer than two of these records say how many parameters their network has, or cost in energy."
+
+
+def _detail(entry: Entry) -> Detail:
+    record = entry.record
+    engine = record.engine
+    context = (
+        engine.precision,
+        runtime_of(record),
+        record.device.name,
+        f"{frame_size(record.model.input_shape)} px",
+        f"batch {record.protocol.batch}",
+        moment(record.started),
+    )
+    return Detail(
+        entry=entry,
+        context=" · ".join(shorten(part, 80) for part in context),
+        tags=tags_of(record),
+        facts=_figures_in_words(record),
+        latency=latency.figures(entry),
+        usage=usage.figures(entry),
+        no_latency="The record holds no raw times, so there is nothing to draw.",
+        no_usage=f"No utilisation to draw: {reasons.utilization(record)}.",
+        notes=tuple(shorten(note, _NOTE_CHARS) for note in record.notes),
+    )
+
+
+def _figures_in_words(record: Record) -> tuple[Fact, ...]:
+    speed = Fact(name="Speed", value=f"{number(record.fps)} FPS")
+    gpu = (Fact(name="GPU time, median", value=_ms(record.gpu_latency_ms.p50)),) if record.gpu_latency_ms else ()
+    power = facts.power_facts(record.power) if record.power else (Fact(name="Power", value=reasons.power(record)),)
+    return (speed, *_times(record.latency_ms), *gpu, *power)
+
+
+def _times(times: Distribution) -> tuple[Fact, ...]:
+    interval = f" (95 % interval {number(times.ci95[0], 4)} to {number(times.ci95[1], 4)})" if times.ci95 else ""
+    return (
+        Fact(name="Median", value=_ms(times.p50)),
+        Fact(name="p95", value=_ms(times.p95)),
+        Fact(name="p99", value=_ms(times.p99)),
+        Fact(name="Mean", value=f"{_ms(times.mean)}{interval}"),
+        Fact(name="Standard deviation", value=_ms(times.std)),
+        Fact(name="Least, greatest", value=f"{number(times.min)}, {_ms(times.max)}"),
+    )
+
+
+def _ms(value_ms: float | None) -> str:
+    return DASH if value_ms is None else f"{number(value_ms)} ms"
+
+
+def _findings(entries: Sequence[Entry]) -> tuple[FindingRow, ...]:
+    """Each distinct verdict once, with the records it holds for; errors first."""
+    held: dict[tuple[str, str, str, str], list[tuple[str, str]]] = {}
+    for entry in entries:
+        for found in entry.record.findings:
+            key = (found.severity, found.code, found.text, found.do)
+            held.setdefault(key, []).append((entry.ref, entry.anchor))
+    rows = [
+        FindingRow(severity=key[0], code=key[1], text=key[2], do=key[3], refs=tuple(dict.fromkeys(refs)))
+        for key, refs in held.items()
+    ]
+    return tuple(sorted(rows, key=lambda row: _rank(row.severity)))
+
+
+def _rank(severity: str) -> int:
+    return _SEVERITIES.index(severity) if severity in _SEVERITIES else len(_SEVERITIES)
