@@ -77,9 +77,13 @@ class RunSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class BenchSpec:
-    """How a runner is measured. Times are in seconds; ``trials`` counts timed inferences."""
+    """How a runner is measured: at least ``trials`` timed inferences, and for at least ``duration_min_s``.
+
+    A network of a millisecond would otherwise be done before the first sample of power or load is taken.
+    """
 
     trials: int = 200
+    duration_min_s: float = 1.0
     warmup_min_s: float = 1.0
     warmup_max_s: float = 20.0
     sample_period_s: float = 0.1

@@ -20,13 +20,15 @@ def fp32_size_mb(params: int) -> float:
 
 
 def significant(value: float | None, digits: int = 3) -> str:
-    """``value`` with so many significant digits and no exponent; a dash where it is unknown."""
+    """``value`` with so many significant digits, all before the point, no exponent; a dash where it is unknown."""
     if value is None:
         return "–"
     if value == 0:
         return "0"
+    if abs(value) >= 10 ** (digits - 1):
+        return f"{value:,.0f}"
     text = f"{value:.{digits}g}"
-    return f"{float(text):,.0f}" if "e" in text or abs(value) >= 10**digits else text
+    return f"{float(text):.{digits + 5}f}".rstrip("0").rstrip(".") if "e" in text else text
 
 
 def count(value: int | None) -> str:

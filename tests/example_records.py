@@ -31,7 +31,7 @@ _SAMPLE_PERIOD_S = 0.1
 
 def raw_times(count: int, centre_ms: float, *, seed: int = 0, drift: float = 0.0, spike: float = 3.0) -> list[float]:
     """Skewed times around ``centre_ms``, some of them ``spike`` times as long, growing by ``drift`` to the end."""
-    draw = random.Random(seed)
+    draw = random.Random(seed)  # noqa: S311
     times = []
     for index in range(count):
         base = centre_ms * (1 + drift * index / count) * (1 + abs(draw.gauss(0, 0.012)) + draw.gauss(0, 0.006))
@@ -64,7 +64,7 @@ def latency_trace(times_ms: list[float]) -> Series:
 
 
 def usage_traces(length_s: float, *, seed: int = 0) -> dict[str, Series]:
-    draw = random.Random(seed)
+    draw = random.Random(seed)  # noqa: S311
     t_s = [index * _SAMPLE_PERIOD_S for index in range(-3, max(2, int(length_s / _SAMPLE_PERIOD_S)))]
 
     def channel(centre: float, spread: float) -> Series:
@@ -266,7 +266,13 @@ def _simulated() -> Record:
         started="2026-02-03T10:00:00+00:00",
         device=board,
         protocol=protocol(id="v1-91f0aa37", threads=None, cuda_graph=True, spin_wait=False, transfers="excluded"),
-        engine=engine(runtime="tensorrt", runtime_version="8.2.1", precision="fp16", provider=None),
+        engine=engine(
+            runtime="tensorrt",
+            runtime_version="8.2.1",
+            precision="fp16",
+            precision_share_pct={"fp16": 100.0},
+            provider=None,
+        ),
         gpu_latency_ms=summarised(times_gpu),
         power=power(9.4, 120.0),
     )

@@ -101,7 +101,8 @@ class OnnxRuntimeRunner:
     def infer(self, feed: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Run once."""
         names = [item.name for item in self.outputs]
-        values = _translated(lambda: self._session.run(names, checked_feed(feed, self.inputs)), self._path)
+        checked = checked_feed(feed, self.inputs)
+        values = _translated(lambda: self._session.run(names, checked), self._path)
         return dict(zip(names, values, strict=True))
 
     def stepper(self, feed: Mapping[str, Tensor]) -> Callable[[], object]:

@@ -111,9 +111,11 @@ class TorchRunner:
 
 
 def _convolution_shares(module: Any) -> Mapping[str, float] | None:
+    from torch.nn.modules.conv import _ConvNd
+
     counts: Counter[str] = Counter()
     for layer in module.modules():
-        if type(layer).__name__.startswith("Conv"):
+        if isinstance(layer, _ConvNd):
             dtype = str(layer.weight.dtype).removeprefix("torch.")
             counts[_PRECISIONS.get(dtype, dtype)] += 1
     return shares_pct(counts)

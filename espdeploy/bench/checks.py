@@ -92,7 +92,7 @@ def _not_steady(e: Evidence) -> Finding | None:
         code="not_steady",
         severity="warning",
         text=f"after {e.warmup.trials} warm-up runs in {e.warmup.seconds:.1f} s {reason}",
-        do=f"warm up for longer: --warmup-s {math.ceil(wanted_s)}",
+        do=f"give it more time to become steady: --warmup-max-s {math.ceil(wanted_s)}",
     )
 
 

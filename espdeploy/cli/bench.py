@@ -29,6 +29,10 @@ def bench(
     batch: options.Batch = "1",
     threads: options.Threads = None,
     trials: Annotated[int, typer.Option("--trials", min=1, help="Timed inferences, at least.")] = 200,
+    duration_s: Annotated[
+        float,
+        typer.Option("--duration-s", min=0, help="Timed phase in seconds, at least; fast networks get more trials."),
+    ] = 1.0,
     warmup_s: Annotated[
         float, typer.Option("--warmup-s", min=0, help="Warm-up in seconds, at least; it goes on until steady.")
     ] = 1.0,
@@ -68,7 +72,12 @@ def bench(
         power_mode=power_mode,
         data=data,
         labels=labels,
-        spec=BenchSpec(trials=trials, warmup_min_s=warmup_s, warmup_max_s=max(warmup_s, warmup_max_s)),
+        spec=BenchSpec(
+            trials=trials,
+            duration_min_s=duration_s,
+            warmup_min_s=warmup_s,
+            warmup_max_s=max(warmup_s, warmup_max_s),
+        ),
         command=shlex.join(["espdeploy", *(item for item in sys.argv[1:] if item != "--json")]),
     )
     output = Output(as_json=json)

@@ -5,11 +5,13 @@ Nothing heavy is imported here: each command imports what it needs when it runs.
 
 from __future__ import annotations
 
+import functools
+import logging
 import os
 import signal
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Annotated
 
@@ -53,8 +55,23 @@ _COMMANDS = (
     ("Decide", "report", report.report),
     ("Start here", "quickstart", quickstart.quickstart),
 )
+
+
+def _interruptible(function: Callable[..., None]) -> Callable[..., None]:
+    """Ctrl-C as our own error, before Typer ends the process with nothing said."""
+
+    @functools.wraps(function)
+    def command(*arguments: object, **options: object) -> None:
+        try:
+            function(*arguments, **options)
+        except KeyboardInterrupt as error:
+            raise Interrupted("interrupted; nothing was stored", do="run the same command again") from error
+
+    return command
+
+
 for _panel, _name, _function in _COMMANDS:
-    app.command(_name, rich_help_panel=_panel)(_function)
+    app.command(_name, rich_help_panel=_panel)(_interruptible(_function))
 
 
 def _print_version(wanted: bool) -> None:
@@ -81,6 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     debug = "--debug" in given
     given = [item for item in given if item != "--debug"]
     signal.signal(signal.SIGTERM, _end_as_interrupt)
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)  # it warns of files that our own error names
     try:
         code = app(args=given, prog_name="espdeploy", standalone_mode=False)
         sys.stdout.flush()

@@ -74,7 +74,7 @@ def save(model: ModelProto, path: Path, card: ModelCard | None) -> OnnxArtifact:
     needed = onnx.helper.find_min_ir_version_for(final.opset_import, ignore_unknown=True)
     final.ir_version = max(min(final.ir_version, needed), 8 if final.functions else 0)
     if final.ir_version < 10:
-        clear_annotations(final.graph)
+        _clear_annotations(final.graph)
     if card is not None:
         kept = {entry.key: entry.value for entry in final.metadata_props if not entry.key.startswith(METADATA_PREFIX)}
         del final.metadata_props[:]
@@ -108,7 +108,7 @@ def inspect(model: ModelProto) -> GraphFacts:
     )
 
 
-def clear_annotations(graph: GraphProto) -> None:
+def _clear_annotations(graph: GraphProto) -> None:
     """Drop the notes on nodes and values: they are of IR 10, and PyTorch's hold this machine's paths."""
     graph.ClearField("metadata_props")
     for items in (graph.node, graph.value_info, graph.input, graph.output, graph.initializer):
@@ -118,7 +118,7 @@ def clear_annotations(graph: GraphProto) -> None:
         node.ClearField("doc_string")
         for attribute in node.attribute:
             for inner in [attribute.g, *attribute.graphs] if attribute.type in (5, 10) else []:  # GRAPH, GRAPHS
-                clear_annotations(inner)
+                _clear_annotations(inner)
 
 
 def _read(path: Path) -> bytes:

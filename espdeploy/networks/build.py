@@ -128,11 +128,31 @@ def _finished(
     released: ReleasedCheckpoint | None,
 ) -> BuiltNetwork:
     """Ready for inference and counted, which proves that the network takes images of ``size``."""
+    flushed = _flush_denormals(module)
+    if flushed:
+        notes = (*notes, f"{flushed:,} denormal weights were set to zero: they slow processors down and move no output")
     module.eval()
     module.requires_grad_(False)
     counts = count_module(module, (1, IMAGE_CHANNELS, size.height, size.width))
     full = replace(card, params=counts.params, macs=counts.macs, espdeploy_version=__version__)
     return BuiltNetwork(module=module, card=full, size=size, notes=notes, released=released)
+
+
+def _flush_denormals(module: nn.Module) -> int:
+    """Set weights too small for a normal float to zero, and say how many there were.
+
+    The released ESPNet checkpoints hold thousands, left by weight decay. Processors take a slow path for them: with
+    them a PyTorch inference took 12 times as long on the machine where this was found, with bit-identical output.
+    """
+    torch = require("torch", extra="export")
+    count = 0
+    with torch.no_grad():
+        for values in module.parameters():
+            if values.is_floating_point():
+                denormal = (values != 0) & (values.abs() < torch.finfo(values.dtype).tiny)
+                count += int(denormal.sum())
+                values.masked_fill_(denormal, 0.0)
+    return count
 
 
 def _read_weights(network: NetworkEntry, path: Path, given: Mapping[str, SettingValue]) -> _Weights:

@@ -74,6 +74,7 @@ def generic(count: int) -> ClassSet:
         name="unknown",
         names=tuple(f"class_{index}" for index in range(count)),
         palette=tuple(_spread_colour(index) for index in range(count)),
+        ignore=(255,),  # what label maps of most data sets hold where there is no label
     )
 
 

@@ -21,9 +21,10 @@ _DROPOUT_SWITCH_OPSET = 12
 def run(model: ModelProto) -> PassResult:
     """Remove pass-through nodes, unread optional outputs, and nodes and constants that no output needs."""
     graph = model.graph
-    bypassed = _bypass(graph, opset_of(model))
+    nodes = _remove_unreachable(graph)  # first: what nobody needs reads nothing any more
     trimmed = _trim_outputs(graph)
-    nodes = _remove_unreachable(graph)
+    bypassed = _bypass(graph, opset_of(model))
+    nodes += _remove_unreachable(graph)  # a Dropout's ratio may have been a node
     tensors = _remove_unread_constants(graph)
     parts = {"passed through": bypassed, "outputs": trimmed, "nodes": nodes, "constants": tensors}
     note = ", ".join(f"{count} {what}" for what, count in parts.items() if count)

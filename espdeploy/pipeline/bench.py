@@ -131,9 +131,9 @@ def _observe(request: BenchRequest, target: Target, machine: Machine, *, started
     timer_us = timer_overhead_us(clock)
     start_c = hottest_c()
     with Sampler(sources.monitors, clock=clock, period_s=spec.sample_period_s) as sampler:
-        idle_before_w = _idle_w(sampler, sources, spec, clock)
-        measurement = measure(step, spec=spec, clock=clock, progress=watch.progress)
-        idle_after_w = None if measurement.interrupted else _idle_w(sampler, sources, spec, clock)
+        idle_before_w = _idle_w(sampler, sources, spec, clock, measured=False)
+        measurement = measure(step, spec=spec, clock=clock, progress=watch.progress, min_window_s=spec.duration_min_s)
+        idle_after_w = None if measurement.interrupted else _idle_w(sampler, sources, spec, clock, measured=True)
     end_c = hottest_c()
     accuracy = None if measurement.interrupted else _accuracy(request, runner, watch.progress)
     return Observed(
@@ -176,12 +176,17 @@ def _feed(runner: Runner, shape: tuple[int, ...]) -> dict[str, Tensor]:
     return {runner.inputs[0].name: image}
 
 
-def _idle_w(sampler: Sampler, sources: Sources, spec: BenchSpec, clock: Clock) -> float | None:
+def _idle_w(sampler: Sampler, sources: Sources, spec: BenchSpec, clock: Clock, *, measured: bool) -> float | None:
     """Mean power while nothing runs; without a power source there is nothing to wait for."""
     if sources.power is None or spec.idle_s <= 0:
         return None
     start_ns = clock.now_ns()
-    clock.sleep_s(spec.idle_s)
+    try:
+        clock.sleep_s(spec.idle_s)
+    except KeyboardInterrupt:  # before the run nothing is lost; after it the measurement is complete
+        if not measured:
+            raise
+        return None
     return sampler.mean(sources.power.power_channel, start_ns=start_ns, end_ns=clock.now_ns())
 
 

@@ -24,10 +24,14 @@ class Entry:
     varies: tuple[str, ...] = ()
 
     @property
+    def name(self) -> str:
+        """Number and model, with the warning that a simulated record carries everywhere."""
+        return f"{self.ref} {SIMULATED} {self.model}" if self.record.device.simulated else f"{self.ref} {self.model}"
+
+    @property
     def label(self) -> str:
-        """Model and what varies, for the axis of a chart."""
-        mark = f"{SIMULATED} " if self.record.device.simulated else ""
-        return " · ".join((f"{mark}{self.ref} {self.model}", *self.varies))
+        """The name and what varies."""
+        return " · ".join((self.name, *self.varies))
 
     @property
     def comparable(self) -> bool:

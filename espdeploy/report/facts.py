@@ -154,7 +154,10 @@ def _protocol_value(value: object, unit: str) -> str:
 def _condition(entry: Entry, notes: Footnotes) -> tuple[Cell, ...]:
     record = entry.record
     usage, thermal, overhead = record.utilization, record.thermal, record.overhead
-    sampled, heat = reasons.utilization(record), "no temperature sensor could be read"
+    sampled, heat = (
+        reasons.utilization(record),
+        reasons.noted(record, ("temperature", "thermal"), "no temperature sensor could be read"),
+    )
     idle = record.power.idle_before_w if record.power else None
     return (
         Cell(text=entry.ref, link=entry.anchor),
@@ -167,15 +170,16 @@ def _condition(entry: Entry, notes: Footnotes) -> tuple[Cell, ...]:
         _gpu_clock(record, notes),
         _cell(thermal.start_c, heat, notes),
         _cell(thermal.end_c, heat, notes),
-        notes.missing("throttling cannot be read here") if thermal.throttled is None else _throttled(thermal.throttled),
+        _throttled(record, notes),
         _cell(idle, reasons.power(record), notes),
         _cell(overhead.timer_us if overhead else None, "not measured", notes),
         _cell(overhead.sampler_cpu_pct if overhead else None, "not measured", notes),
     )
 
 
-def _throttled(throttled: bool) -> Cell:
-    return Cell(text="yes" if throttled else "no")
+def _throttled(record: Record, notes: Footnotes) -> Cell:
+    throttled = record.thermal.throttled
+    return notes.missing(reasons.throttled(record)) if throttled is None else Cell(text=yes_no(throttled))
 
 
 def _gpu_clock(record: Record, notes: Footnotes) -> Cell:

@@ -8,7 +8,7 @@ from itertools import pairwise
 from espdeploy.report import numbers
 from espdeploy.report.charts import timeline
 from espdeploy.report.charts.histogram import Histogram, Mark
-from espdeploy.report.charts.thin import Point, bars, quantile, usable
+from espdeploy.report.charts.thin import Point, bars, bulk_edge, quantile, usable
 from espdeploy.report.charts.timeline import Section, Timeline
 from espdeploy.report.entries import Entry
 from espdeploy.report.parts import Figure
@@ -60,7 +60,8 @@ def _marks(entry: Entry) -> tuple[Mark, ...]:
 
 def _course(entry: Entry, points: Sequence[Point]) -> Figure:
     sections = _thirds(points)
-    known = [value for _, value in points if value is not None]
+    known = sorted(value for _, value in points if value is not None)
+    edge = bulk_edge(known)
     chart = Timeline(
         title=f"Latency of {entry.label} over the run",
         description=f"{len(known):,} trials from {min(known):.4g} to {max(known):.4g} ms. {_drift(sections)}",
@@ -69,7 +70,8 @@ def _course(entry: Entry, points: Sequence[Point]) -> Figure:
         unit="ms",
         points=tuple(points),
         joined=False,
-        zero=min(known) < max(known) / 2,
+        zero=known[0] < edge / 2,
+        edge=edge,
         sections=sections,
         large=True,
     )
@@ -88,9 +90,11 @@ def _course_captions(points: Sequence[Point], known: Sequence[float], sections: 
         captions.append(thinned(len(points), "trials"))
     else:
         captions.append("One dot per trial.")
-    if timeline.is_log(known):
-        captions.append("The latency axis is logarithmic.")
-    elif min(known) >= max(known) / 2:
+    edge = bulk_edge(known)
+    spikes = sum(value > edge for value in known)
+    if spikes:
+        captions.append(f"Triangles at the upper edge: {plural(spikes, 'trial')} of up to {number(known[-1])} ms.")
+    if known[0] >= edge / 2:
         captions.append("The latency axis does not begin at 0.")
     if sections:
         captions.append(_drift(sections))
@@ -99,7 +103,7 @@ def _course_captions(points: Sequence[Point], known: Sequence[float], sections: 
 
 def thinned(count: int, what: str) -> str:
     """How a long series is drawn."""
-    return f"{count:,} {what}, drawn as the least, mean and greatest value of each slice of time: no spike is lost."
+    return f"{count:,} {what}, drawn as the least, median and greatest value of each slice of time: no spike is lost."
 
 
 def _thirds(points: Sequence[Point]) -> tuple[Section, ...]:

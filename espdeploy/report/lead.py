@@ -55,11 +55,15 @@ def cards(groups: Sequence[Group]) -> tuple[Card, ...]:
     best = next((found for group in groups for found in comparable_sets(group)), None)
     return (
         Card(label="Records", value=str(len(entries)), below=_of_groups(groups)),
-        Card(label="Models", value=str(len({entry.record.model.name for entry in entries}))),
-        Card(label="Devices", value=str(len({entry.record.device.name for entry in entries}))),
+        _names_card("Models", [entry.record.model.name for entry in entries]),
+        _names_card("Devices", [entry.record.device.name for entry in entries]),
         *(_best_cards(best) if best else ()),
         findings,
     )
+
+
+def _names_card(label: str, names: Sequence[str]) -> Card:
+    return Card(label=label, value=str(len(set(names))), below=_some(names))
 
 
 def _single(entry: Entry) -> tuple[Card, ...]:
@@ -88,8 +92,9 @@ def _best_cards(entries: Sequence[Entry]) -> tuple[Card, ...]:
 def _findings_card(entries: Sequence[Entry]) -> Card:
     severities = [finding.severity for entry in entries for finding in entry.record.findings]
     errors, warnings = severities.count("error"), severities.count("warning")
-    below = listed([plural(n, word) for n, word in ((errors, "error"), (warnings, "warning")) if n])
-    return Card(label="Findings", value=str(len(severities)), below=below or "none to act on")
+    others = len(severities) - errors - warnings
+    below = listed([plural(n, word) for n, word in ((errors, "error"), (warnings, "warning"), (others, "note")) if n])
+    return Card(label="Findings", value=str(len(severities)), below=below or "nothing to act on")
 
 
 def _of_groups(groups: Sequence[Group]) -> str:

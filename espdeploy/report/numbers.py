@@ -27,7 +27,7 @@ def of_series(points: Sequence[Point], quantity: str, unit: str) -> Table:
                 _time(part.start),
                 _time(part.end),
                 number(part.low, _DIGITS),
-                number(part.mean, _DIGITS),
+                number(part.median, _DIGITS),
                 number(part.high, _DIGITS),
                 f"{part.samples:,}",
             )
@@ -40,7 +40,7 @@ def of_series(points: Sequence[Point], quantity: str, unit: str) -> Table:
             Column(head="From", unit="s"),
             Column(head="To", unit="s"),
             Column(head="Least", unit=unit),
-            Column(head="Mean", unit=unit),
+            Column(head="Median", unit=unit),
             Column(head="Greatest", unit=unit),
             Column(head="Samples"),
         ),

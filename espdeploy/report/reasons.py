@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from espdeploy.records import Record
-from espdeploy.report.text import shorten
+from espdeploy.report.text import plural, shorten
 
 _REASON_CHARS = 240
 
@@ -23,15 +23,19 @@ def power(record: Record) -> str:
 
 def gpu(record: Record) -> str:
     """Why there is no GPU figure."""
-    if record.device.gpu is None:
-        return "the record names no GPU"
-    return noted(record, ("gpu",), "no monitor that reads the GPU was available")
+    absent = "the record names no GPU" if record.device.gpu is None else "no monitor that reads the GPU was available"
+    return noted(record, ("gpu",), absent)
+
+
+def throttled(record: Record) -> str:
+    """Why nobody knows whether the device throttled."""
+    return noted(record, ("throttl",), "throttling cannot be read here")
 
 
 def percentile(record: Record, share_pct: int) -> str:
     """Why a percentile is not given."""
     if record.trials * (100 - share_pct) < 1000:
-        return f"{record.trials} trials: fewer than 10 of them lie beyond p{share_pct}"
+        return f"of {plural(record.trials, 'trial')} fewer than 10 lie beyond p{share_pct}"
     return f"the record holds no p{share_pct}"
 
 

@@ -8,10 +8,9 @@ from espdeploy.records import Protocol, Record
 from espdeploy.report import reasons
 from espdeploy.report.entries import Entry, Group, performance_only, tags_of
 from espdeploy.report.parts import Cell, Column, Footnotes, Table, Tag
-from espdeploy.report.text import frame_size, number, plural, scaled, shorten
+from espdeploy.report.text import frame_size, metric_name, number, plural, scaled, shorten
 
 _M, _G, _MJ = 1e-6, 1e-9, 1e3
-_METRICS = {"miou_pct": "mIOU %", "agreement_pct": "agreement %", "pixel_accuracy_pct": "pixel accuracy %"}
 
 COLUMNS = (
     Column(head="", numeric=False),
@@ -20,8 +19,7 @@ COLUMNS = (
     Column(head="Precision", numeric=False),
     Column(head="Runtime", numeric=False),
     Column(head="Device", numeric=False),
-    Column(head="Input", unit="px", numeric=True),
-    Column(head="Batch"),
+    Column(head="Input", unit="px, batch"),
     Column(head="Speed", unit="FPS"),
     Column(head="Median", unit="ms"),
     Column(head="p95", unit="ms"),
@@ -65,8 +63,7 @@ def _row(entry: Entry, notes: Footnotes) -> tuple[Cell, ...]:
         Cell(text=record.engine.precision, below=precision_share(record)),
         Cell(text=record.engine.runtime, below=record.engine.runtime_version),
         Cell(text=record.device.name, below=record.device.power_mode or "", title=_machine(record)),
-        Cell(text=frame_size(record.model.input_shape), title=f"N,C,H,W {record.model.input_shape}"),
-        Cell(text=str(record.protocol.batch)),
+        _input(record),
         Cell(text=number(record.fps)),
         *_latency(record, notes),
         *_network(record, notes),
@@ -75,12 +72,17 @@ def _row(entry: Entry, notes: Footnotes) -> tuple[Cell, ...]:
     )
 
 
+def _input(record: Record) -> Cell:
+    shape = record.model.input_shape
+    return Cell(text=frame_size(shape), below=f"batch {record.protocol.batch}", title=f"N,C,H,W {shape}")
+
+
 def precision_share(record: Record) -> str:
     """Which share of the convolutions really ran in which precision, where it is mixed or not what was asked for."""
     shares = {name: pct for name, pct in (record.engine.precision_share_pct or {}).items() if pct > 0}
     if not shares or set(shares) == {record.engine.precision}:
         return ""
-    return ", ".join(f"{name} {number(pct)} %" for name, pct in shares.items())
+    return ", ".join(f"{number(pct, 2)} % {name}" for name, pct in shares.items())
 
 
 def _model(entry: Entry) -> Cell:
@@ -129,8 +131,9 @@ def _accuracy(record: Record) -> Cell:
         return Cell(text="not evaluated")
     reference = accuracy.reference_value
     below = f"reference {number(reference)}" if reference is not None else ""
-    metric = _METRICS.get(accuracy.metric, accuracy.metric)
-    return Cell(text=f"{number(accuracy.value)} {metric}", below=below, title=f"on {accuracy.data}")
+    return Cell(
+        text=f"{number(accuracy.value)} {metric_name(accuracy.metric)}", below=below, title=f"on {accuracy.data}"
+    )
 
 
 def _known(value: float | None, reason: str, notes: Footnotes) -> Cell:

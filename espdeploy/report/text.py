@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 
 DASH = "–"
 _LONGEST = 400
+_METRICS = {"miou_pct": "% mIOU", "agreement_pct": "% agreement", "pixel_accuracy_pct": "% pixel accuracy"}
 #: written with an exponent beyond these, or a column would have no end
 _TINY, _HUGE = 1e-6, 1e12
 
@@ -43,6 +44,11 @@ def signed_pct(value: float) -> str:
 def yes_no(value: bool | None) -> str:
     """``yes``, ``no``, or a dash where unknown."""
     return DASH if value is None else ("yes" if value else "no")
+
+
+def metric_name(metric: str) -> str:
+    """A metric of accuracy as the field writes it, with its unit."""
+    return _METRICS.get(metric, shorten(metric, 40))
 
 
 def plural(number_of: int, word: str) -> str:

@@ -13,7 +13,7 @@ from espdeploy.report.charts.timeline import Timeline
 from espdeploy.report.entries import Entry
 from espdeploy.report.latency import TRACE, thinned
 from espdeploy.report.parts import Figure
-from espdeploy.report.text import number, shorten
+from espdeploy.report.text import number, plural, shorten
 
 _MOST_CHARTS = 24
 #: units by the end of a channel's name; the longest end that fits counts
@@ -83,7 +83,7 @@ def _figure(entry: Entry, index: int, name: str, points: Sequence[Point]) -> Fig
         title=f"{channel.name} during {entry.label}",
         description=f"{len(known):,} samples {span}, mean {level:.4g} {channel.unit}.",
         x_title="time (s)",
-        y_title=f"{channel.name} ({channel.unit})",
+        y_title=channel.unit,
         unit=channel.unit,
         points=tuple(points),
         joined=True,
@@ -101,12 +101,12 @@ def _figure(entry: Entry, index: int, name: str, points: Sequence[Point]) -> Fig
 
 
 def _captions(level: float, channel: _Channel, points: Sequence[Point], known: Sequence[float]) -> tuple[str, ...]:
-    captions = [f"Mean {number(level)} {channel.unit}; {len(known):,} samples."]
+    thin = len(points) > timeline.MOST_JOINED
+    drawn = thinned(len(points), "samples") if thin else f"{plural(len(known), 'sample')}."
+    captions = [f"Mean {number(level)} {channel.unit}. {drawn}"]
     gaps = len(points) - len(known)
     if gaps:
         captions.append(f"{gaps:,} without a reading.")
-    if len(points) > timeline.MOST_JOINED:
-        captions.append(thinned(len(points), "samples"))
     if not channel.zero:
         captions.append("The axis does not begin at 0.")
     return tuple(captions)

@@ -6,12 +6,13 @@ from collections.abc import Callable, Sequence
 
 from espdeploy.records import Record
 from espdeploy.report import entries as names
+from espdeploy.report.charts import ranges
 from espdeploy.report.charts.ranges import Range, Ranges
 from espdeploy.report.charts.scale import drawable
-from espdeploy.report.charts.scatter import Dot, Scatter, is_log
+from espdeploy.report.charts.scatter import Dot, Scatter, is_log, unlabelled
 from espdeploy.report.entries import Entry, Group
 from espdeploy.report.parts import Column, Figure, Table, cells
-from espdeploy.report.text import number, plural
+from espdeploy.report.text import metric_name, number, plural, shorten
 
 _MOST_SERIES = 8
 _M, _MJ = 1e-6, 1e3
@@ -25,14 +26,14 @@ def latencies(group: Group, index: int) -> Figure | None:
         return None
     chart = Ranges(
         title=f"Latency of {plural(len(shown), 'record')} of protocol {group.protocol_id}",
-        description="For each record the least time, the median, the 95th percentile and the greatest time.",
+        description="For each record the median, the 95th percentile and the greatest time.",
         x_title="latency (ms)",
         rows=tuple(_range(entry) for entry in shown),
     )
     return Figure(
         anchor=f"latencies{index}",
         chart=chart,
-        captions=("Dot: median. Thick line: least time to p95. Thin line: to the greatest time.",),
+        captions=(ranges.legend(chart),),
         numbers=_range_table(shown),
         name="Latency of each record",
     )
@@ -60,6 +61,27 @@ def energy_by_speed(group: Group, index: int) -> Figure | None:
     )
 
 
+def accuracy_by_speed(group: Group, index: int) -> Figure | None:
+    """Accuracy against frames per second, for the metric and the data that most records were scored with."""
+    scores = [record.accuracy for record in (entry.record for entry in group.entries) if record.accuracy is not None]
+    if not scores:
+        return None
+    kinds = [(score.metric, score.data) for score in scores]
+    kind = max(kinds, key=kinds.count)
+    return _scatter(
+        group,
+        f"accuracy{index}",
+        ("Accuracy against speed", "speed (FPS)", f"{metric_name(kind[0])} on {shorten(kind[1], 40)}"),
+        lambda record: record.fps,
+        lambda record: _score(record, kind),
+    )
+
+
+def _score(record: Record, kind: tuple[str, str]) -> float | None:
+    score = record.accuracy
+    return score.value if score is not None and (score.metric, score.data) == kind else None
+
+
 def _scatter(group: Group, anchor: str, titles: tuple[str, str, str], x: Axis, y: Axis) -> Figure | None:
     """``titles``: of the chart, its x axis and its y axis."""
     shown = [entry for entry in group.entries if drawable(x(entry.record)) and drawable(y(entry.record))]
@@ -69,7 +91,7 @@ def _scatter(group: Group, anchor: str, titles: tuple[str, str, str], x: Axis, y
     series = tuple(dict.fromkeys(kinds))
     chart = Scatter(
         title=f"{titles[0]}, protocol {group.protocol_id}",
-        description=f"{plural(len(shown), 'record')}: {titles[2]} over {titles[1]}.",
+        description=f"{plural(len(shown), 'record')}: {titles[2]} against {titles[1]}.",
         x_title=titles[1],
         y_title=titles[2],
         dots=tuple(
@@ -92,7 +114,7 @@ def _dot(entry: Entry, at: tuple[float | None, float | None], kind: int, titles:
     return Dot(
         x=x,
         y=y,
-        label=f"{entry.ref} {entry.model}",
+        label=entry.name,
         text=f"{entry.label}: {number(x)} {titles[1]}, {number(y)} {titles[2]}",
         kind=kind,
         hollow=not entry.comparable,
@@ -116,7 +138,9 @@ def _captions(chart: Scatter, told: bool, without: int) -> tuple[str, ...]:
         captions.append("The records differ in more ways than marks can show; the table below names them.")
     if without:
         captions.append(f"{plural(without, 'record')} without these figures left out.")
-    captions.append("A label without room is left out; resting on the mark shows it.")
+    hidden = unlabelled(chart)
+    if hidden:
+        captions.append(f"{plural(hidden, 'mark')} without room for a label; the numbers below name all.")
     return tuple(captions)
 
 
@@ -145,8 +169,8 @@ def _has_range(record: Record) -> bool:
 def _range(entry: Entry) -> Range:
     times = entry.record.latency_ms
     return Range(
-        label=entry.label,
-        low=times.min,
+        label=entry.name,
+        kind=" · ".join(entry.varies),
         median=times.p50,
         p95=times.p95,
         high=times.max,

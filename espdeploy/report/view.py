@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from espdeploy.records import Distribution, Record
+from espdeploy.records import Record
 from espdeploy.report import facts, latency, lead, reasons, summary, usage, versus
 from espdeploy.report.entries import Entry, Group, grouped, runtime_of, tags_of
 from espdeploy.report.parts import Card, Fact, Figure, Table, Tag
@@ -63,7 +63,6 @@ class Comparison:
 
     group: Group
     table: Table
-    latencies: Figure | None
     figures: tuple[Figure, ...]
     why_none: str
 
@@ -138,12 +137,16 @@ def _simulated(entries: Sequence[Entry]) -> str:
 
 
 def _comparison(group: Group, index: int) -> Comparison:
-    drawn = (versus.speed_by_params(group, index), versus.energy_by_speed(group, index))
+    drawn = (
+        versus.latencies(group, index),
+        versus.speed_by_params(group, index),
+        versus.energy_by_speed(group, index),
+        versus.accuracy_by_speed(group, index),
+    )
     figures = tuple(figure for figure in drawn if figure is not None)
     return Comparison(
         group=group,
         table=summary.table(group),
-        latencies=versus.latencies(group, index),
         figures=figures,
         why_none="" if figures else _why_none(group),
     )
@@ -183,19 +186,24 @@ def _figures_in_words(record: Record) -> tuple[Fact, ...]:
     speed = Fact(name="Speed", value=f"{number(record.fps)} FPS")
     gpu = (Fact(name="GPU time, median", value=_ms(record.gpu_latency_ms.p50)),) if record.gpu_latency_ms else ()
     power = facts.power_facts(record.power) if record.power else (Fact(name="Power", value=reasons.power(record)),)
-    return (speed, *_times(record.latency_ms), *gpu, *power)
+    return (speed, *_times(record), *gpu, *power)
 
 
-def _times(times: Distribution) -> tuple[Fact, ...]:
+def _times(record: Record) -> tuple[Fact, ...]:
+    times = record.latency_ms
     interval = f" (95 % interval {number(times.ci95[0], 4)} to {number(times.ci95[1], 4)})" if times.ci95 else ""
     return (
         Fact(name="Median", value=_ms(times.p50)),
-        Fact(name="p95", value=_ms(times.p95)),
-        Fact(name="p99", value=_ms(times.p99)),
+        Fact(name="p95", value=_percentile(record, times.p95, 95)),
+        Fact(name="p99", value=_percentile(record, times.p99, 99)),
         Fact(name="Mean", value=f"{_ms(times.mean)}{interval}"),
         Fact(name="Standard deviation", value=_ms(times.std)),
         Fact(name="Least, greatest", value=f"{number(times.min)}, {_ms(times.max)}"),
     )
+
+
+def _percentile(record: Record, value_ms: float | None, share_pct: int) -> str:
+    return _ms(value_ms) if value_ms is not None else f"{DASH} ({reasons.percentile(record, share_pct)})"
 
 
 def _ms(value_ms: float | None) -> str:

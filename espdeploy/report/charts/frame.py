@@ -11,6 +11,8 @@ from espdeploy.report.charts.svg import coordinate, element, join
 
 #: font size of the charts' text in user units, as the style sheet sets it
 FONT = 12.0
+#: the same on a narrow screen, where wide pictures shrink: labels must have room at this size
+NARROW_FONT = 15.0
 
 
 @dataclass(frozen=True, kw_only=True)

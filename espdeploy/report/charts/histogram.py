@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from espdeploy.report.charts.frame import FONT, Plot, axes, tooltip, upright
+from espdeploy.report.charts.frame import NARROW_FONT, Plot, axes, tooltip, upright
 from espdeploy.report.charts.scale import exact, fitted
 from espdeploy.report.charts.svg import element, picture, text_width
 from espdeploy.report.charts.thin import Bar
@@ -103,8 +103,8 @@ def _middle(plot: Plot) -> tuple[float, float]:
 def _marks(plot: Plot, marks: tuple[Mark, ...]) -> Iterator[Markup]:
     for row, mark in enumerate(marks):
         x = plot.at_x(mark.value)
-        fits = x + 6 + text_width(mark.label, FONT) < _SIZE[0]
-        place = {"class_": "note", "x": x + 6} if fits else {"class_": "note end", "x": x - 6}
-        label = element("text", mark.label, **place, y=14.0 + row * 16)
+        fits = x + 6 + text_width(mark.label, NARROW_FONT) < _SIZE[0]
+        kind, start = ("note", x + 6) if fits else ("note end", x - 6)
+        label = element("text", mark.label, class_=kind, x=start, y=14.0 + row * 16)
         stem = element("path", class_=mark.kind, d=f"M{x:.1f} {6 + row * 16}V{plot.top:.1f}")
         yield element("g", tooltip(mark.label), stem, upright(plot, mark.value, mark.kind), label)

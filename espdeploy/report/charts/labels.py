@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 _GAP = 8.0
 _POINT = 6.0
+_FURTHER = 8.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +38,7 @@ class Box:
 def place(points: Sequence[tuple[float, float]], sizes: Sequence[tuple[float, float]], area: Box) -> list[Box | None]:
     """For each point the box of its label (width and height in ``sizes``), or None where no place is free.
 
-    Earlier points choose first. A label goes right of its point, else left, above, below, or to a corner.
+    Earlier points choose first. A label goes right of its point, else left, above or below it.
     """
     taken = [Box(left=x - _POINT, top=y - _POINT, right=x + _POINT, bottom=y + _POINT) for x, y in points]
     placed: list[Box | None] = []
@@ -52,14 +53,9 @@ def place(points: Sequence[tuple[float, float]], sizes: Sequence[tuple[float, fl
 
 def _places(point: tuple[float, float], size: tuple[float, float]) -> Iterable[Box]:
     (x, y), (width, height) = point, size
-    for left, top in (
-        (x + _GAP, y - height / 2),
-        (x - _GAP - width, y - height / 2),
-        (x - width / 2, y - _GAP - height),
-        (x - width / 2, y + _GAP),
-        (x + _GAP, y - _GAP - height),
-        (x + _GAP, y + _GAP),
-        (x - _GAP - width, y - _GAP - height),
-        (x - _GAP - width, y + _GAP),
-    ):
+    above, below = y - _GAP - height, y + _GAP
+    beside = [(x + _GAP, y - height / 2), (x - _GAP - width, y - height / 2)]
+    rows = (above, below, above - _FURTHER, below + _FURTHER)
+    columns = (x - width / 2, x - _POINT, x + _POINT - width)
+    for left, top in (*beside, *((column, row) for row in rows for column in columns)):
         yield Box(left=left, top=top, right=left + width, bottom=top + height)

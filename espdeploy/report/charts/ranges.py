@@ -1,4 +1,4 @@
-"""Latency of each record on one axis: from the least to the greatest time, with median and 95th percentile."""
+"""Latency of each record on one axis: a bar to the median, a stroke at the 95th percentile, a line to the greatest."""
 
 from __future__ import annotations
 
@@ -7,20 +7,30 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from espdeploy.report.charts.frame import FONT, Plot, axes, tooltip
-from espdeploy.report.charts.scale import LARGEST, Scale, fitted, logarithmic
-from espdeploy.report.charts.svg import clip, coordinate, element, picture
+from espdeploy.report.charts.frame import Plot, axes, tooltip
+from espdeploy.report.charts.scale import Scale, drawable, fitted, logarithmic
+from espdeploy.report.charts.svg import clip, coordinate, element, path, picture, text_width
+from espdeploy.report.text import number
 
-_WIDTH, _LABEL_WIDTH, _ROW = 760.0, 216.0, 30.0
-_LOG_RATIO = 20.0
+_WIDTH, _LABEL_WIDTH = 560.0, 186.0
+_BAR_SHARE = 0.45
+#: many rows stand closer, or the chart outgrows the page
+_FEW, _ROW, _CLOSE_ROW = 16, 28.0, 19.0
+#: between the font sizes on a wide and on a narrow screen: a clipped label is a lost one
+_LABEL_FONT = 13.0
+_LOG_RATIO = 40.0
+_ARROW = 4.5
 
 
 @dataclass(frozen=True, kw_only=True)
 class Range:
-    """One record's times in ms. ``p95`` is None where the number of trials cannot bear it."""
+    """One record's times in ms. ``p95`` is None where the number of trials cannot bear it.
+
+    ``kind`` follows the label and tells records of one model apart; the label is cut before it.
+    """
 
     label: str
-    low: float
+    kind: str
     median: float
     p95: float | None
     high: float
@@ -39,23 +49,46 @@ class Ranges:
 
 def draw(chart: Ranges, anchor: str) -> Markup:
     """The chart as SVG; ``anchor`` is an id that nothing else on the page has."""
-    height = 70.0 + _ROW * len(chart.rows)
+    pitch = _ROW if len(chart.rows) <= _FEW else _CLOSE_ROW
+    height = 66.0 + pitch * len(chart.rows)
     blank = Scale(low=0.0, high=1.0, ticks=())
-    plot = Plot(width=_WIDTH, height=height, x=_scale(chart.rows), y=blank, left=_LABEL_WIDTH, top=14.0, bottom=50.0)
+    plot = Plot(
+        width=_WIDTH,
+        height=height,
+        x=_scale(chart.rows),
+        y=blank,
+        left=_LABEL_WIDTH,
+        right=64.0,
+        top=10.0,
+        bottom=46.0,
+    )
     return picture(
         anchor,
         (_WIDTH, height),
         (chart.title, chart.description),
         *_grid(plot),
         axes(plot, chart.x_title, ""),
-        *(_row(plot, row, plot.top + _ROW * (index + 0.5)) for index, row in enumerate(chart.rows)),
+        *(_row(plot, row, plot.top + pitch * (index + 0.5), pitch) for index, row in enumerate(chart.rows)),
     )
 
 
+def legend(chart: Ranges) -> str:
+    """How the chart is read."""
+    where = " The axis is logarithmic: the lengths of bars say nothing." if _scale(chart.rows).log else ""
+    return f"Bar: median. Stroke: p95. Line: to the greatest time, with an arrow where it ends beyond the axis.{where}"
+
+
 def _scale(rows: tuple[Range, ...]) -> Scale:
-    values = [value for row in rows for value in (row.low, row.high)]
-    spread = min(values) > 0 and max(values) / min(values) > _LOG_RATIO
-    return logarithmic(values) if spread else fitted(values, zero=True, count=7)
+    """Up to a little beyond the slowest p95: single slow trials would leave no room for the rest."""
+    medians = [row.median for row in rows]
+    values = [_typical_high(row) for row in rows]
+    if min(medians) > 0 and max(medians) / min(medians) > _LOG_RATIO:
+        return logarithmic([*medians, *values])
+    return fitted([value * 1.05 for value in values], zero=True, count=5)
+
+
+def _typical_high(row: Range) -> float:
+    return row.p95 if row.p95 is not None and drawable(row.p95) else row.median
 
 
 def _grid(plot: Plot) -> Iterator[Markup]:
@@ -64,26 +97,37 @@ def _grid(plot: Plot) -> Iterator[Markup]:
         yield element("path", class_="grid", d=f"M{x} {coordinate(plot.top)}V{coordinate(plot.floor)}")
 
 
-def _row(plot: Plot, row: Range, y: float) -> Markup:
-    low, median, high = (plot.at_x(value) for value in (row.low, row.median, row.high))
-    p95 = plot.at_x(row.p95) if row.p95 is not None and abs(row.p95) < LARGEST else None
+def _row(plot: Plot, row: Range, y: float, pitch: float) -> Markup:
+    median = plot.at_x(row.median)
+    thick = pitch * _BAR_SHARE
+    kind = "mark length hollow" if row.hollow else "mark length"
+    width = max(median - plot.left, 1.0)
     parts = [
-        element("text", clip(row.label, _LABEL_WIDTH - 14, FONT), class_="note end", x=_LABEL_WIDTH - 12, y=y + 4),
-        element("path", class_="mark whisker", d=f"M{low:.1f} {y:.1f}H{max(high, low + 1):.1f}"),
+        element("text", _label(row), class_="note end", x=_LABEL_WIDTH - 10, y=y + 4),
+        element("rect", class_=kind, x=plot.left, y=y - thick / 2, width=width, height=thick),
+        *_whisker(plot, row, y),
+        element("text", number(row.median), class_="note", x=plot.edge + 14, y=y + 4),
     ]
-    if p95 is not None:
-        parts.append(_span(low, p95, y))
-    kind = "mark marker c1 circle" + (" hollow" if row.hollow else "")
-    parts.append(element("circle", class_=kind, cx=median, cy=y, r=5))
+    if row.p95 is not None and drawable(row.p95):
+        x, tick = coordinate(plot.at_x(row.p95)), thick * 0.72
+        parts.append(element("path", class_="p95-tick", d=f"M{x} {y - tick:.1f}V{y + tick:.1f}"))
     return element("g", tooltip(_text(row)), *parts)
 
 
-def _span(low: float, p95: float, y: float) -> Markup:
-    """From the least time to the 95th percentile, closed by a stroke."""
-    body = element("path", class_="mark span", d=f"M{low:.1f} {y:.1f}H{max(p95, low + 1):.1f}")
-    return body + element("path", class_="p95", d=f"M{p95:.1f} {y - 7:.1f}V{y + 7:.1f}")
+def _label(row: Range) -> str:
+    room = _LABEL_WIDTH - 14
+    kind = clip(f" · {row.kind}", room * 0.6, _LABEL_FONT) if row.kind else ""
+    return clip(row.label, room - text_width(kind, _LABEL_FONT), _LABEL_FONT) + kind
+
+
+def _whisker(plot: Plot, row: Range, y: float) -> Iterator[Markup]:
+    start, end = plot.at_x(row.median), plot.at_x(row.high)
+    yield element("path", class_="mark whisker", d=f"M{start:.1f} {y:.1f}H{max(end, start + 1):.1f}")
+    if row.high > plot.x.high:
+        tip = [(end + _ARROW * 2, y), (end, y - _ARROW), (end, y + _ARROW)]
+        yield element("path", class_="spike", d=path(tip, close=True))
 
 
 def _text(row: Range) -> str:
     p95 = f", p95 {row.p95:.4g}" if row.p95 is not None else ""
-    return f"{row.label}: least {row.low:.4g}, median {row.median:.4g}{p95}, greatest {row.high:.4g} ms"
+    return f"{row.label} {row.kind}: median {row.median:.4g}{p95}, greatest {row.high:.4g} ms"

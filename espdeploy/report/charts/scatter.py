@@ -8,17 +8,19 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from espdeploy.report.charts.frame import FONT, Plot, axes, tooltip
+from espdeploy.report.charts.frame import Plot, axes, tooltip
 from espdeploy.report.charts.labels import Box, place
 from espdeploy.report.charts.scale import Scale, fitted, logarithmic
 from espdeploy.report.charts.svg import clip, coordinate, element, path, picture, text_width
 
 _WIDTH, _PLOT_HEIGHT, _LEGEND_ROW = 560.0, 340.0, 20.0
-_LABEL_WIDTH = 170.0
+_LABEL_WIDTH = 180.0
+#: between the font sizes on a wide and on a narrow screen
+_LABEL_FONT = 13.0
 _SHAPES = ("circle", "square", "triangle", "diamond", "cross", "star")
 _COLOURS = 7
 _RADIUS = 5.0
-_LOG_RATIO = 10.0
+_LOG_RATIO = 15.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,29 +49,42 @@ class Scatter:
 
 def draw(chart: Scatter, anchor: str) -> Markup:
     """The chart as SVG; ``anchor`` is an id that nothing else on the page has."""
-    legend = chart.series if len(chart.series) > 1 else ()
-    height = _PLOT_HEIGHT + _LEGEND_ROW * len(legend)
-    plot = Plot(
-        width=_WIDTH,
-        height=height,
-        x=_scale([dot.x for dot in chart.dots]),
-        y=_scale([dot.y for dot in chart.dots]),
-        bottom=44.0 + _LEGEND_ROW * len(legend) + (6 if legend else 0),
-    )
+    legend = _legend_of(chart)
+    plot = _plot(chart)
     return picture(
         anchor,
-        (_WIDTH, height),
+        (_WIDTH, plot.height),
         (chart.title, chart.description),
         _frame(plot, chart, legend),
         *(_dot(plot, dot) for dot in chart.dots),
-        *_labels(plot, chart.dots),
+        *_labels(_placed(plot, chart.dots)),
         *_legend(plot, legend),
     )
+
+
+def unlabelled(chart: Scatter) -> int:
+    """How many dots have no label, for want of room."""
+    return sum(box is None for _, _, box in _placed(_plot(chart), chart.dots))
 
 
 def is_log(values: Sequence[float]) -> bool:
     """Whether the values lie so far apart that the axis is logarithmic."""
     return bool(values) and min(values) > 0 and max(values) / min(values) > _LOG_RATIO
+
+
+def _legend_of(chart: Scatter) -> tuple[str, ...]:
+    return chart.series if len(chart.series) > 1 else ()
+
+
+def _plot(chart: Scatter) -> Plot:
+    legend = _LEGEND_ROW * len(_legend_of(chart))
+    return Plot(
+        width=_WIDTH,
+        height=_PLOT_HEIGHT + legend,
+        x=_scale([dot.x for dot in chart.dots]),
+        y=_scale([dot.y for dot in chart.dots]),
+        bottom=44.0 + legend + (6 if legend else 0),
+    )
 
 
 def _frame(plot: Plot, chart: Scatter, legend: Sequence[str]) -> Markup:
@@ -111,20 +126,32 @@ def _outline(at: tuple[float, float], shape: str) -> str:
     return path([(x + c * math.cos(a), y - c * math.sin(a)) for a, c in zip(angles, reach, strict=True)], close=True)
 
 
-def _labels(plot: Plot, dots: Sequence[Dot]) -> Iterator[Markup]:
-    texts = [clip(dot.label, _LABEL_WIDTH, FONT) for dot in dots]
+def _placed(plot: Plot, dots: Sequence[Dot]) -> list[tuple[str, float, Box | None]]:
+    """For each dot its label, its horizontal position and the box of its label."""
+    texts = [clip(dot.label, _LABEL_WIDTH, _LABEL_FONT) for dot in dots]
     points = [(plot.at_x(dot.x), plot.at_y(dot.y)) for dot in dots]
-    # one letter of slack, since the width is an estimate
-    sizes = [(text_width(text, FONT) + FONT / 2, FONT + 2) for text in texts]
+    sizes = [(text_width(text, _LABEL_FONT), _LABEL_FONT) for text in texts]
     area = Box(left=plot.left, top=plot.top - 6, right=_WIDTH, bottom=plot.floor)
-    for text, box in zip(texts, place(points, sizes, area), strict=True):
+    return list(zip(texts, (x for x, _ in points), place(points, sizes, area), strict=True))
+
+
+def _labels(placed: Sequence[tuple[str, float, Box | None]]) -> Iterator[Markup]:
+    for text, x, box in placed:
         if box is not None:
-            yield element("text", text, class_="note label", x=box.left, y=box.bottom - 3)
+            # widths are estimates: a label is tied to its dot at the side that faces it
+            kind, start = _tie(x, box)
+            yield element("text", text, class_=f"note label{kind}", x=start, y=box.bottom - 3)
+
+
+def _tie(x: float, box: Box) -> tuple[str, float]:
+    if abs((box.left + box.right) / 2 - x) < 1:
+        return " middle", x
+    return (" end", box.right) if box.left < x - (box.right - box.left) / 2 else ("", box.left)
 
 
 def _legend(plot: Plot, series: Sequence[str]) -> Iterator[Markup]:
     for row, name in enumerate(series):
         y = plot.floor + 54 + row * _LEGEND_ROW
         yield _marker((plot.left + 6, y - 4), row)
-        text = clip(name, _WIDTH - plot.left - 24, FONT)
+        text = clip(name, _WIDTH - plot.left - 24, _LABEL_FONT)
         yield element("text", text, class_="note", x=plot.left + 20, y=y)

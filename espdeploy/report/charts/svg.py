@@ -11,15 +11,15 @@ from markupsafe import Markup, escape
 #: mean advance of a sans-serif letter as a share of the font size; wide letters (CJK) take a whole one
 _LETTER, _WIDE_LETTER = 0.58, 1.0
 _ELLIPSIS = "…"
+_LARGE_FROM = 400.0
 
 Attribute = str | float | None
 
 
 def element(tag: str, *children: str, **attributes: Attribute) -> Markup:
     """One element. Plain strings are escaped, markup is not; ``stroke_width`` becomes ``stroke-width``."""
-    # built from constants and escaped values only
-    written = Markup("").join(  # noqa: S704
-        Markup(' {}="{}"').format(name.rstrip("_").replace("_", "-"), _value(value))  # noqa: S704
+    written = Markup("").join(
+        Markup(' {}="{}"').format(name.rstrip("_").replace("_", "-"), _value(value))
         for name, value in attributes.items()
         if value is not None
     )
@@ -34,15 +34,20 @@ def join(parts: Iterable[str]) -> Markup:
 
 
 def picture(anchor: str, size: tuple[float, float], texts: tuple[str, str], *children: str) -> Markup:
-    """The root element: ``size`` is width and height in user units, ``texts`` the title and its longer description."""
+    """The root element: ``size`` is width and height in user units, ``texts`` the title and its longer description.
+
+    Wide pictures carry the class ``large``: the style sheet sets their text larger on a narrow screen.
+    """
     title, description = texts
+    kind = "chart large" if size[0] > _LARGE_FROM else "chart"
     return element(
         "svg",
         element("title", title, id=f"{anchor}-title"),
         element("desc", description, id=f"{anchor}-desc"),
         *children,
-        class_="chart",
+        class_=kind,
         viewBox=f"0 0 {coordinate(size[0])} {coordinate(size[1])}",
+        preserveAspectRatio="xMinYMid meet",
         role="img",
         aria_labelledby=f"{anchor}-title {anchor}-desc",
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median
 
 from espdeploy.report.charts.scale import drawable
 
@@ -13,12 +14,12 @@ Point = tuple[float, float | None]
 
 @dataclass(frozen=True, kw_only=True)
 class Slice:
-    """The samples between two moments; ``low``, ``mean`` and ``high`` are None where all of them are gaps."""
+    """The samples between two moments; ``low``, ``median`` and ``high`` are None where all of them are gaps."""
 
     start: float
     end: float
     low: float | None
-    mean: float | None
+    median: float | None
     high: float | None
     samples: int
 
@@ -64,7 +65,7 @@ def bars(ordered: Sequence[float]) -> tuple[list[Bar], int]:
     The width follows Freedman and Diaconis (1981), held between 6 and 40 bars. Rare values far above the
     rest (at most 1 in 50) are counted instead of drawn, or they would press all others into one bar.
     """
-    low, high = ordered[0], _upper_edge(ordered)
+    low, high = ordered[0], bulk_edge(ordered)
     inside = [value for value in ordered if value <= high]
     number = _bar_count(inside)
     width = (high - low) / number
@@ -83,23 +84,24 @@ def _slice(group: list[Point]) -> Slice:
         start=group[0][0],
         end=group[-1][0],
         low=min(known, default=None),
-        mean=math.fsum(known) / len(known) if known else None,
+        median=median(known) if known else None,
         high=max(known, default=None),
         samples=len(group),
     )
 
 
-def _upper_edge(ordered: Sequence[float]) -> float:
-    median, ninety_eight = quantile(ordered, 0.5), quantile(ordered, 0.98)
-    fence = ninety_eight + 3 * (ninety_eight - median)
-    if ordered[-1] <= fence or ninety_eight <= median:
+def bulk_edge(ordered: Sequence[float]) -> float:
+    """The greatest of the sorted values that is no rare spike: at most 1 in 50 lies above it, and far above."""
+    middle, ninety_eight = quantile(ordered, 0.5), quantile(ordered, 0.98)
+    fence = ninety_eight + 3 * (ninety_eight - middle)
+    if ordered[-1] <= fence or ninety_eight <= middle:
         return ordered[-1]
     return max(value for value in ordered if value <= fence)
 
 
 def _bar_count(ordered: Sequence[float]) -> int:
     spread = quantile(ordered, 0.75) - quantile(ordered, 0.25)
-    width = 2 * spread / len(ordered) ** (1 / 3)
+    width = 2 * spread / math.pow(len(ordered), 1 / 3)
     if width <= 0:
         return 6
     return min(max(math.ceil((ordered[-1] - ordered[0]) / width), 6), 40)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from espdeploy.report.charts.frame import FONT, Plot, axes, level, tooltip
-from espdeploy.report.charts.scale import Scale, exact, fitted, logarithmic
+from espdeploy.report.charts.frame import NARROW_FONT, Plot, axes, level, tooltip
+from espdeploy.report.charts.scale import Scale, exact, fitted
 from espdeploy.report.charts.svg import dots, element, path, picture, text_width
 from espdeploy.report.charts.thin import Point, Slice, slices
 
@@ -21,8 +21,8 @@ MOST_DOTS = 2000
 MOST_JOINED, _MOST_JOINED_MARKS = 400, 60
 _SLICES = 260
 _HOVER_SLICES = 40
-#: above this ratio of the greatest to the least value, a linear axis would show nothing but the greatest
-_LOG_RATIO = 20.0
+_SPIKE = 4.5
+_FEW = 24
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +40,7 @@ class Timeline:
     """Points in order of time. ``joined`` draws a line through the samples, else they stand alone.
 
     ``top`` is the fixed upper end of the y axis (100 for a share), ``mean`` a level across the whole axis.
+    Values above ``edge`` would press all others flat: they stand at the upper edge as triangles.
     """
 
     title: str
@@ -51,6 +52,7 @@ class Timeline:
     joined: bool
     zero: bool
     top: float | None = None
+    edge: float | None = None
     mean: float | None = None
     sections: tuple[Section, ...] = ()
     large: bool = False
@@ -69,12 +71,8 @@ def draw(chart: Timeline, anchor: str) -> Markup:
         *_data(plot, chart),
         mean,
         *_levels(plot, chart.sections),
+        *_spikes(plot, chart),
     )
-
-
-def is_log(values: Sequence[float]) -> bool:
-    """Whether the values lie so far apart that the y axis is logarithmic."""
-    return bool(values) and min(values) > 0 and max(values) / min(values) > _LOG_RATIO
 
 
 def _plot(chart: Timeline) -> Plot:
@@ -90,9 +88,7 @@ def _plot(chart: Timeline) -> Plot:
 
 
 def _y_scale(chart: Timeline) -> Scale:
-    values = [value for _, value in chart.points if value is not None]
-    if chart.large and is_log(values):
-        return logarithmic(values)
+    values = [value for _, value in chart.points if value is not None and not _beyond(chart, value)]
     ends = [end for end in (chart.top, chart.mean) if end is not None]
     return fitted([*values, *ends], zero=chart.zero, count=5 if chart.large else 4)
 
@@ -101,22 +97,24 @@ def _data(plot: Plot, chart: Timeline) -> Iterator[Markup]:
     if len(chart.points) > (MOST_JOINED if chart.joined else MOST_DOTS):
         yield from _ranges(plot, chart)
         return
-    runs = _runs(plot, chart.points)
+    runs = _runs(plot, chart)
     if chart.joined:
         yield element("path", class_="mark line", d="".join(path(run) for run in runs))
     if len(chart.points) <= (_MOST_JOINED_MARKS if chart.joined else MOST_MARKS):
-        yield from _circles(plot, chart)
+        # beside a line the circles only carry the tooltips, unless there are so few that the line alone says little
+        kind = "dot" if not chart.joined or len(chart.points) <= _FEW else "hover-dot"
+        yield element("g", *_circles(plot, chart), class_=kind)
         return
     if not chart.joined:
         yield element("path", class_="mark dots", d="".join(dots(run) for run in runs))
     yield from _hovers(plot, chart)
 
 
-def _runs(plot: Plot, points: Sequence[Point]) -> list[list[tuple[float, float]]]:
-    """Positions, split where a sample is missing."""
+def _runs(plot: Plot, chart: Timeline) -> list[list[tuple[float, float]]]:
+    """Positions, split where a sample is missing or a spike."""
     runs: list[list[tuple[float, float]]] = [[]]
-    for t, value in points:
-        if value is None:
+    for t, value in chart.points:
+        if value is None or _beyond(chart, value):
             runs.append([])
         else:
             runs[-1].append((plot.at_x(t), plot.at_y(value)))
@@ -124,46 +122,67 @@ def _runs(plot: Plot, points: Sequence[Point]) -> list[list[tuple[float, float]]
 
 
 def _circles(plot: Plot, chart: Timeline) -> Iterator[Markup]:
-    # beside a line the circles only carry the tooltips, unless there are so few that the line alone says little
-    kind = "mark dot" if not chart.joined or len(chart.points) <= 24 else "mark hover-dot"
     for t, value in chart.points:
-        if value is not None:
+        if value is not None and not _beyond(chart, value):
             text = tooltip(f"{t:.4g} s: {value:.4g} {chart.unit}")
-            yield element("circle", text, class_=kind, cx=plot.at_x(t), cy=plot.at_y(value), r=2.4)
+            yield element("circle", text, class_="mark", cx=plot.at_x(t), cy=plot.at_y(value), r=2.4)
 
 
 def _ranges(plot: Plot, chart: Timeline) -> Iterator[Markup]:
-    for run in _known_runs(slices(chart.points, _SLICES)):
+    drawn = [point for point in chart.points if point[1] is None or not _beyond(chart, point[1])]
+    for run in _known_runs(slices(drawn, _SLICES)):
         upper = [(plot.at_x((s.start + s.end) / 2), plot.at_y(high)) for s, _, _, high in run]
         lower = [(plot.at_x((s.start + s.end) / 2), plot.at_y(low)) for s, low, _, _ in run]
-        middle = [(plot.at_x((s.start + s.end) / 2), plot.at_y(mean)) for s, _, mean, _ in run]
+        middle = [(plot.at_x((s.start + s.end) / 2), plot.at_y(median)) for s, _, median, _ in run]
         yield element("path", class_="mark range", d=path([*upper, *reversed(lower)], close=True))
         yield element("path", class_="mark line", d=path(middle))
     yield from _hovers(plot, chart)
 
 
+def _spikes(plot: Plot, chart: Timeline) -> Iterator[Markup]:
+    """A triangle at the upper edge for each value beyond it; for long series, one for each slice that holds some."""
+    if len(chart.points) <= MOST_DOTS:
+        for t, value in chart.points:
+            if value is not None and _beyond(chart, value):
+                yield _spike(plot, t, f"{t:.4g} s: {value:.4g} {chart.unit}")
+        return
+    for part in slices(chart.points, _HOVER_SLICES):
+        if part.high is not None and _beyond(chart, part.high):
+            text = f"{part.start:.4g} to {part.end:.4g} s: up to {part.high:.4g} {chart.unit}"
+            yield _spike(plot, (part.start + part.end) / 2, text)
+
+
+def _spike(plot: Plot, t: float, text: str) -> Markup:
+    x, y = plot.at_x(t), plot.top
+    corners = [(x, y - _SPIKE), (x + _SPIKE, y + _SPIKE), (x - _SPIKE, y + _SPIKE)]
+    return element("path", tooltip(text), class_="mark spike", d=path(corners, close=True))
+
+
+def _beyond(chart: Timeline, value: float) -> bool:
+    return chart.edge is not None and value > chart.edge
+
+
 def _known_runs(parts: Sequence[Slice]) -> list[list[tuple[Slice, float, float, float]]]:
     runs: list[list[tuple[Slice, float, float, float]]] = [[]]
     for part in parts:
-        if part.low is None or part.mean is None or part.high is None:
+        if part.low is None or part.median is None or part.high is None:
             runs.append([])
         else:
-            runs[-1].append((part, part.low, part.mean, part.high))
+            runs[-1].append((part, part.low, part.median, part.high))
     return [run for run in runs if run]
 
 
 def _hovers(plot: Plot, chart: Timeline) -> Iterator[Markup]:
     """Invisible areas that carry the tooltips where samples have no mark of their own."""
-    for part in slices(chart.points, _HOVER_SLICES):
-        if part.low is not None and part.high is not None:
-            yield _hover(plot, part, chart.unit)
+    parts = slices(chart.points, _HOVER_SLICES)
+    yield element("g", *(_hover(plot, part, chart.unit) for part in parts if part.low is not None), class_="hover")
 
 
 def _hover(plot: Plot, part: Slice, unit: str) -> Markup:
     left, right = plot.at_x(part.start), plot.at_x(part.end)
     text = f"{part.start:.4g} to {part.end:.4g} s: {part.low:.4g} to {part.high:.4g} {unit}, {part.samples:,} samples"
     width = max(right - left, 1.0)
-    return element("rect", tooltip(text), class_="hover", x=left, y=plot.top, width=width, height=plot.floor - plot.top)
+    return element("rect", tooltip(text), x=left, y=plot.top, width=width, height=plot.floor - plot.top)
 
 
 def _shades(plot: Plot, sections: Sequence[Section]) -> Iterator[Markup]:
@@ -177,5 +196,5 @@ def _levels(plot: Plot, sections: Sequence[Section]) -> Iterator[Markup]:
         left, right, y = plot.at_x(section.start), plot.at_x(section.end), plot.at_y(section.level)
         line = element("path", class_="section-level", d=f"M{left:.1f} {y:.1f}H{right:.1f}")
         yield element("g", tooltip(section.label), line)
-        if text_width(section.label, FONT) < right - left:
+        if text_width(section.label, NARROW_FONT) < right - left:
             yield element("text", section.label, class_="note middle", x=(left + right) / 2, y=plot.top - 8)

@@ -125,6 +125,7 @@ def test_this_machine() -> None:
         ("NVIDIA Jetson Orin Nano Engineering Reference Developer Kit Super", "nvidia,tegra234", "orin-nano"),
         ("A carrier of one's own", "acme,board\0nvidia,p3767-0000\0nvidia,tegra234", "orin-nx"),
         ("A carrier of one's own", "nvidia,p3768-0000+p3767-0005\0nvidia,tegra234", "orin-nano"),
+        ("A carrier of one's own", "acme,board\0nvidia,p3509-0000+p3668-0001\0nvidia,tegra194", "xavier-nx"),
         ("NVIDIA Jetson AGX Thor Developer Kit", "nvidia,tegra264", "thor"),
     ],
 )

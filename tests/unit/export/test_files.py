@@ -154,7 +154,7 @@ def test_external_weights_are_read_into_the_model(tmp_path: Path) -> None:
 def test_missing_external_weights_are_named(tmp_path: Path) -> None:
     path = external(tmp_path)
     (tmp_path / "split.data").unlink()
-    with pytest.raises(InputFileError, match="keeps its weights in split.data, which is not beside it"):
+    with pytest.raises(InputFileError, match=r"keeps its weights in split\.data, which is not beside it"):
         export.load(path)
 
 

@@ -1,0 +1,73 @@
+"""NVIDIA's own parser and builder take what is exported. TensorRT-RTX builds engines without a GPU."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import onnx
+import pytest
+
+from espdeploy import export
+from espdeploy.networks.build import build
+from espdeploy.passes import apply, pipeline_for
+from espdeploy.specs import ImageSize, ModelSpec
+
+NETWORKS = ("espnet", "espnet-c")
+
+
+@pytest.fixture(scope="module")
+def trt() -> ModuleType:
+    if importlib.util.find_spec("tensorrt_rtx") is None:
+        pytest.skip("tensorrt_rtx is not installed: pip install tensorrt-rtx-cu13")
+    return pytest.importorskip("tensorrt_rtx", reason="tensorrt_rtx does not load", exc_type=ImportError)
+
+
+def engine_bytes(trt: ModuleType, content: bytes) -> int:
+    """Parse and build for compute capability 8.9; fails with the parser's own words."""
+    logger = trt.Logger(trt.Logger.ERROR)
+    builder = trt.Builder(logger)
+    network = builder.create_network(0)
+    parser = trt.OnnxParser(network, logger)
+    parsed = parser.parse(content)
+    assert parsed, [parser.get_error(index).desc() for index in range(parser.num_errors)]
+    config = builder.create_builder_config()
+    config.num_compute_capabilities = 1
+    config.set_compute_capability(trt.ComputeCapability.SM89, 0)
+    for index in range(network.num_inputs):
+        shape = network.get_input(index).shape
+        if -1 in tuple(shape):
+            profile = builder.create_optimization_profile()
+            profile.set_shape(network.get_input(index).name, *((batch, *tuple(shape)[1:]) for batch in (1, 2, 4)))
+            config.add_optimization_profile(profile)
+    engine = builder.build_serialized_network(network, config)
+    assert engine is not None
+    return engine.nbytes
+
+
+@pytest.mark.parametrize("opset", [13, 20])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_it_builds_what_is_exported(trt: ModuleType, tmp_path: Path, name: str, opset: int) -> None:
+    built = build(ModelSpec(name=name), size=ImageSize(width=128, height=64))
+    model = export.trace(built.module, input_shape=(1, 3, 64, 128), opset=opset, dynamic_batch=False)
+    simplified = apply(model, pipeline_for(simplify=True)).model
+    path = export.save(simplified, tmp_path / "m.onnx", built.card).path
+    weights = sum(len(tensor.raw_data) for tensor in simplified.graph.initializer)
+    assert engine_bytes(trt, path.read_bytes()) > weights  # an engine carries the weights
+
+
+@pytest.mark.parametrize("opset", [13, 20])
+def test_it_builds_a_dynamic_batch(trt: ModuleType, opset: int) -> None:
+    built = build(ModelSpec(name="espnet"), size=ImageSize(width=128, height=64))
+    model = export.trace(built.module, input_shape=(1, 3, 64, 128), opset=opset, dynamic_batch=True)
+    assert engine_bytes(trt, apply(model, pipeline_for(simplify=True)).model.SerializeToString()) > 0
+
+
+def test_the_proof_can_fail(trt: ModuleType) -> None:
+    model = onnx.parser.parse_model(
+        """<ir_version: 8, opset_import: ["" : 13]>
+        g (float[4] input) => (float[4] output) { output = NotAnOperator(input) }"""
+    )
+    with pytest.raises(AssertionError):
+        engine_bytes(trt, model.SerializeToString())

@@ -1,0 +1,55 @@
+"""ESPNet through trace, passes and file gives in ONNX Runtime what it gives in PyTorch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnxruntime
+import pytest
+import torch
+
+from espdeploy import export, parity
+from espdeploy.networks.build import build
+from espdeploy.passes import apply, pipeline_for
+from espdeploy.specs import ImageSize, ModelSpec
+
+SHAPE = (1, 3, 64, 128)
+
+
+def proven(spec: ModelSpec, folder: Path, *, opset: int) -> parity.Parity:
+    built = build(spec, size=ImageSize(width=SHAPE[3], height=SHAPE[2]))
+    model = export.trace(built.module, input_shape=SHAPE, opset=opset, dynamic_batch=False)
+    path = export.save(apply(model, pipeline_for(simplify=True)).model, folder / "m.onnx", built.card).path
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+
+    def original(feed):
+        with torch.no_grad():
+            return built.module(torch.from_numpy(feed)).numpy()
+
+    inputs = parity.real_looking_inputs(SHAPE, 2, 0, built.card.preprocessing)
+    return parity.compare(original, lambda feed: session.run(None, {"input": feed})[0], inputs)
+
+
+@pytest.mark.parametrize("opset", [13, 20])
+def test_fresh_weights(tmp_path: Path, opset: int) -> None:
+    parity.check(proven(ModelSpec(name="espnet"), tmp_path, opset=opset))
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("checkpoint", ["espnet_p_2_q_8.pth", "espnet_p_2_q_8_camvid.pth"])
+def test_released_weights_with_their_denormals(data_dir: Path, tmp_path: Path, checkpoint: str) -> None:
+    weights = data_dir / "weights" / "espnet" / checkpoint
+    parity.check(proven(ModelSpec(name="espnet", weights=weights), tmp_path, opset=13))
+
+
+@pytest.mark.data
+def test_released_weights_hold_denormals_and_the_export_does_not(data_dir: Path) -> None:
+    weights = data_dir / "weights" / "espnet" / "espnet_p_2_q_8.pth"
+    built = build(ModelSpec(name="espnet", weights=weights), size=ImageSize(width=SHAPE[3], height=SHAPE[2]))
+    model = export.trace(built.module, input_shape=SHAPE, opset=13, dynamic_batch=False)
+    flushed = {step.name: step.changes for step in apply(model, pipeline_for(simplify=True)).steps}
+    smallest = torch.finfo(torch.float32).tiny
+    convolutions = [tensor for tensor in built.module.state_dict().values() if tensor.dim() == 4]
+    held = sum(int(((tensor != 0) & (tensor.abs() < smallest)).sum()) for tensor in convolutions)
+    assert held > 0
+    assert flushed["flush-denormals"] == pytest.approx(held, rel=0.1)  # folding moves a few over the border
