@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import json
 import os
 import platform
@@ -44,7 +44,7 @@ def write(name: str, figures: dict[str, object]) -> Path:
     """Store figures with the machine and the date; print them too."""
     document = {
         "benchmark": name,
-        "measured": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "measured": dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds"),
         "command": f"python benchmarks/{name}.py",
         "machine": machine(),
         "figures": figures,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -18,3 +20,14 @@ def data_dir() -> Path:
     if not (path / "weights").is_dir():
         pytest.skip(f"ESPDEPLOY_DATA={named} has no weights/")
     return path
+
+
+@pytest.fixture(scope="session")
+def example_records() -> ModuleType:
+    """Made-up records: the module tests/example_records.py, loaded from its file since tests are no package."""
+    spec = importlib.util.spec_from_file_location("example_records", Path(__file__).with_name("example_records.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 from dataclasses import replace
 from statistics import fmean, median, quantiles, stdev
@@ -138,7 +139,7 @@ def model(name: str, params: int | None, *, macs: int | None = 4_500_000_000, **
         macs=macs,
         size_mb=None if params is None else params * 4 / 1e6,
         input_shape=(1, 3, 512, 1024),
-        sha256=hashlib.sha256(name.encode()).hexdigest(),
+        sha256=hashlib.sha256(os.fsencode(name)).hexdigest(),
         settings={"classes": 20},
         weights="espnet_p_2_q_3.pth",
     )

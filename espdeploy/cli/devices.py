@@ -13,7 +13,7 @@ from espdeploy.specs import DeviceProfile
 
 
 def devices(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Show this device alone.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Show this device alone.")] = None,
     json: Json = False,
 ) -> None:
     """Devices that espdeploy knows: precisions, opset, GPU clocks, power modes."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def models(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Show this network alone.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Show this network alone.")] = None,
     settings: options.Settings = None,
     json: options.Json = False,
 ) -> None:

@@ -69,7 +69,7 @@ Threads = Annotated[
     int | None,
     typer.Option("--threads", min=1, help="CPU threads for inference; all that this process may use if not given."),
 ]
-Engine = Annotated[Path | None, typer.Argument(metavar="[ENGINE_OR_ONNX]", help="An engine or an .onnx file.")]
+Engine = Annotated[Path | None, typer.Argument(metavar="ENGINE_OR_ONNX", help="An engine or an .onnx file.")]
 Results = Annotated[Path, typer.Option("--results", metavar="DIR", help="Folder for the records.")]
 DataFolder = Annotated[Path | None, typer.Option("--data", metavar="DIR", help="Folder of images.")]
 LabelFolder = Annotated[

@@ -36,13 +36,13 @@ class MaxPoolWithWinners(nn.Module):
         above, below = x[:, :, 0::2], x[:, :, 1::2]
         above_left, above_right = above[..., 0::2], above[..., 1::2]
         below_left, below_right = below[..., 0::2], below[..., 1::2]
+        above_max = torch.maximum(above_left, above_right)
+        below_max = torch.maximum(below_left, below_right)
         # greater, not greater or equal: the earlier place keeps what is equal
         winners = Winners(
-            below=torch.maximum(below_left, below_right) > torch.maximum(above_left, above_right),
-            right_above=above_right > above_left,
-            right_below=below_right > below_left,
+            below=below_max > above_max, right_above=above_right > above_left, right_below=below_right > below_left
         )
-        return F.max_pool2d(x, 2), winners
+        return torch.maximum(above_max, below_max), winners
 
 
 class MaxUnpool(nn.Module):

@@ -71,6 +71,7 @@ def record_of(seen: Observed) -> Record:
     batch = seen.model.input_shape[0]
     power, doubts = _power(seen, batch)
     utilization = _utilization(seen)
+    findings = [*checks.findings(_evidence(seen, utilization)), *doubts]
     return Record(
         schema=SCHEMA,
         id=secrets.token_hex(6),
@@ -86,12 +87,12 @@ def record_of(seen: Observed) -> Record:
         fps=measurement.fps(batch=batch),
         trials=measurement.trials,
         warmup_trials=measurement.warmup.trials,
-        steady=measurement.warmup.steady,
+        steady=measurement.warmup.steady and not any(finding.code == "drift" for finding in findings),
         power=power,
         utilization=utilization,
         thermal=seen.thermal,
         accuracy=seen.accuracy,
-        findings=[*checks.findings(_evidence(seen, utilization)), *doubts],
+        findings=findings,
         traces=_traces(seen),
         overhead=Overhead(timer_us=seen.timer_us, sampler_cpu_pct=seen.sampler.cpu_pct),
         command=seen.command,
