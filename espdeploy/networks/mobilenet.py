@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812  # PyTorch's own abbreviation
 
 IMAGE_CHANNELS = 3
 #: MobileNetV1, Table 1: channels and stride of each depth-wise separable convolution, after a strided 3x3 with 32
@@ -32,14 +33,15 @@ def scaled(channels: int, width: float) -> int:
     return nearest if nearest >= LEAST_SHARE * wanted else nearest + CHANNEL_STEP
 
 
-def _conv(inputs: int, outputs: int, *, kernel: int, stride: int = 1, groups: int = 1) -> list[nn.Module]:
+def conv_norm(inputs: int, outputs: int, *, kernel: int, stride: int = 1, groups: int = 1) -> list[nn.Module]:
     """A convolution that keeps the size but for its stride, without bias, and batch normalisation."""
     convolution = nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=kernel // 2, groups=groups, bias=False)
     return [convolution, nn.BatchNorm2d(outputs)]
 
 
-def _depthwise(channels: int, *, stride: int) -> list[nn.Module]:
-    return _conv(channels, channels, kernel=3, stride=stride, groups=channels)
+def depthwise(channels: int, *, stride: int = 1) -> list[nn.Module]:
+    """A 3x3 convolution of each channel by itself, and batch normalisation."""
+    return conv_norm(channels, channels, kernel=3, stride=stride, groups=channels)
 
 
 class Classifier(nn.Module):
@@ -51,7 +53,7 @@ class Classifier(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Shapes: (N, C, H, W) -> (N, classes)."""
-        return self.linear(x.mean((2, 3)))
+        return self.linear(F.adaptive_avg_pool2d(x, 1).flatten(1))
 
 
 class InvertedResidual(nn.Module):
@@ -60,9 +62,9 @@ class InvertedResidual(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, *, expansion: int, stride: int) -> None:
         super().__init__()
         inner = in_channels * expansion
-        expand = [] if expansion == 1 else [*_conv(in_channels, inner, kernel=1), nn.ReLU6()]
-        project = _conv(inner, out_channels, kernel=1)
-        self.layers = nn.Sequential(*expand, *_depthwise(inner, stride=stride), nn.ReLU6(), *project)
+        expand = [] if expansion == 1 else [*conv_norm(in_channels, inner, kernel=1), nn.ReLU6()]
+        project = conv_norm(inner, out_channels, kernel=1)
+        self.layers = nn.Sequential(*expand, *depthwise(inner, stride=stride), nn.ReLU6(), *project)
         self.residual = stride == 1 and in_channels == out_channels
 
     def forward(self, x: Tensor) -> Tensor:
@@ -71,13 +73,13 @@ class InvertedResidual(nn.Module):
 
 
 def _stem(channels: int, activation: Callable[[], nn.Module]) -> nn.Sequential:
-    return nn.Sequential(*_conv(IMAGE_CHANNELS, channels, kernel=3, stride=2), activation())
+    return nn.Sequential(*conv_norm(IMAGE_CHANNELS, channels, kernel=3, stride=2), activation())
 
 
 def _separable(inputs: int, outputs: int, *, stride: int) -> nn.Sequential:
     """MobileNetV1, Figure 3: a depth-wise 3x3 and a point-wise convolution, each normalised and activated."""
-    pointwise = _conv(inputs, outputs, kernel=1)
-    return nn.Sequential(*_depthwise(inputs, stride=stride), nn.ReLU(), *pointwise, nn.ReLU())
+    pointwise = conv_norm(inputs, outputs, kernel=1)
+    return nn.Sequential(*depthwise(inputs, stride=stride), nn.ReLU(), *pointwise, nn.ReLU())
 
 
 def mobilenetv1(*, width: float, classes: int) -> nn.Module:
@@ -91,7 +93,10 @@ def mobilenetv1(*, width: float, classes: int) -> nn.Module:
 
 
 def mobilenetv2(*, width: float, classes: int) -> nn.Module:
-    """MobileNetV2; its last convolution is never narrower than 1280 (section 6.1). Shapes: (N, 3, H, W) -> (N, classes)."""
+    """MobileNetV2; its last convolution never has fewer than 1280 channels (section 6.1).
+
+    Shapes: (N, 3, H, W) -> (N, classes).
+    """
     channels = scaled(V2_STEM, width)
     layers: list[nn.Module] = [_stem(channels, nn.ReLU6)]
     for expansion, base, repeats, first_stride in V2_STAGES:
@@ -100,5 +105,5 @@ def mobilenetv2(*, width: float, classes: int) -> nn.Module:
             layers.append(InvertedResidual(channels, scaled(base, width), expansion=expansion, stride=stride))
             channels = scaled(base, width)
     head = scaled(V2_HEAD, max(width, 1.0))
-    layers.append(nn.Sequential(*_conv(channels, head, kernel=1), nn.ReLU6()))
+    layers.append(nn.Sequential(*conv_norm(channels, head, kernel=1), nn.ReLU6()))
     return nn.Sequential(*layers, Classifier(head, classes))

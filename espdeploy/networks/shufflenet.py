@@ -11,13 +11,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  # PyTorch's own abbreviation
 
+from espdeploy.networks.mobilenet import Classifier, conv_norm, depthwise
+
 IMAGE_CHANNELS = 3
-STEM = 24
 #: units of each stage, in both papers
 REPEATS = (4, 8, 4)
 #: ShuffleNet, Table 1: channels of stage 2 by groups; each later stage has twice as many
 V1_STAGE2 = {1: 144, 2: 200, 3: 240, 4: 272, 8: 384}
 V1_NARROWING = 4
+#: channels of the first convolution by width: the paper prints them for 1.0 alone; with these, the complexities
+#: that it prints for the other widths come out (13, 38, 140, 292 and 524 M)
+V1_STEM = {0.25: 12, 0.5: 12, 1.0: 24, 1.5: 24, 2.0: 48}
+V2_STEM = 24
 #: ShuffleNetV2, Table 5: channels of stages 2 to 4 and of the last convolution, by width
 V2_CHANNELS = {
     0.5: (48, 96, 192, 1024),
@@ -39,36 +44,14 @@ class Shuffle(nn.Module):
         return x.unflatten(1, (self.groups, -1)).transpose(1, 2).flatten(1, 2)
 
 
-def _conv(inputs: int, outputs: int, *, kernel: int, stride: int = 1, groups: int = 1) -> list[nn.Module]:
-    """A convolution that keeps the size but for its stride, without bias, and batch normalisation."""
-    convolution = nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=kernel // 2, groups=groups, bias=False)
-    return [convolution, nn.BatchNorm2d(outputs)]
-
-
-def _depthwise(channels: int, *, stride: int = 1) -> list[nn.Module]:
-    return _conv(channels, channels, kernel=3, stride=stride, groups=channels)
-
-
 def _pointwise(inputs: int, outputs: int, *, groups: int = 1) -> list[nn.Module]:
-    return _conv(inputs, outputs, kernel=1, groups=groups)
+    return conv_norm(inputs, outputs, kernel=1, groups=groups)
 
 
 def _stem(channels: int) -> nn.Sequential:
     """To a quarter of the image's size: a strided 3x3 convolution and max-pooling."""
     pool = nn.MaxPool2d(3, stride=2, padding=1)
-    return nn.Sequential(*_conv(IMAGE_CHANNELS, channels, kernel=3, stride=2), nn.ReLU(), pool)
-
-
-class Classifier(nn.Module):
-    """Global average pooling and a linear layer."""
-
-    def __init__(self, channels: int, classes: int) -> None:
-        super().__init__()
-        self.linear = nn.Linear(channels, classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Shapes: (N, C, H, W) -> (N, classes)."""
-        return self.linear(x.mean((2, 3)))
+    return nn.Sequential(*conv_norm(IMAGE_CHANNELS, channels, kernel=3, stride=2), nn.ReLU(), pool)
 
 
 class UnitV1(nn.Module):
@@ -87,7 +70,7 @@ class UnitV1(nn.Module):
             *_pointwise(in_channels, inner, groups=first_groups),
             nn.ReLU(),
             Shuffle(groups),
-            *_depthwise(inner, stride=stride),
+            *depthwise(inner, stride=stride),
             *_pointwise(inner, added, groups=groups),
         )
 
@@ -108,7 +91,7 @@ class UnitV2(nn.Module):
         super().__init__()
         half = channels // 2
         self.layers = nn.Sequential(
-            *_pointwise(half, half), nn.ReLU(), *_depthwise(half), *_pointwise(half, half), nn.ReLU()
+            *_pointwise(half, half), nn.ReLU(), *depthwise(half), *_pointwise(half, half), nn.ReLU()
         )
         self.shuffle = Shuffle(2)
 
@@ -124,9 +107,9 @@ class DownUnitV2(nn.Module):
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
         half = out_channels // 2
-        self.left = nn.Sequential(*_depthwise(in_channels, stride=2), *_pointwise(in_channels, half), nn.ReLU())
+        self.left = nn.Sequential(*depthwise(in_channels, stride=2), *_pointwise(in_channels, half), nn.ReLU())
         self.right = nn.Sequential(
-            *_pointwise(in_channels, half), nn.ReLU(), *_depthwise(half, stride=2), *_pointwise(half, half), nn.ReLU()
+            *_pointwise(in_channels, half), nn.ReLU(), *depthwise(half, stride=2), *_pointwise(half, half), nn.ReLU()
         )
         self.shuffle = Shuffle(2)
 
@@ -135,16 +118,16 @@ class DownUnitV2(nn.Module):
         return self.shuffle(torch.cat([self.left(x), self.right(x)], 1))
 
 
-def scaled(channels: int, width: float, *, step: int) -> int:
-    """``channels * width`` as the nearest multiple of ``step``, at least ``step``."""
-    return max(1, int(channels * width / step + 0.5)) * step
+def multiple(channels: float, of: int) -> int:
+    """The multiple of ``of`` nearest to ``channels``, the greater of two that are equally near."""
+    return int(channels / of + 0.5) * of
 
 
 def shufflenetv1(*, groups: int, width: float, classes: int) -> nn.Module:
     """ShuffleNet. Shapes: (N, 3, H, W) -> (N, classes)."""
-    # every grouped convolution's channels must divide: those inside the units, and what the first unit adds
-    channels = scaled(STEM, width, step=lcm(V1_NARROWING, groups))
-    stage_channels = scaled(V1_STAGE2[groups], width, step=V1_NARROWING * groups)
+    # the groups must divide what every grouped convolution takes and gives, in the first unit: what it adds to the stem
+    channels = multiple(V1_STEM[width], of=lcm(V1_NARROWING, groups))
+    stage_channels = multiple(V1_STAGE2[groups] * width, of=V1_NARROWING * groups)
     layers: list[nn.Module] = [_stem(channels)]
     first_groups = 1
     for repeats in REPEATS:
@@ -160,7 +143,7 @@ def shufflenetv1(*, groups: int, width: float, classes: int) -> nn.Module:
 def shufflenetv2(*, width: float, classes: int) -> nn.Module:
     """ShuffleNetV2. Shapes: (N, 3, H, W) -> (N, classes)."""
     *stages, head = V2_CHANNELS[width]
-    channels = STEM
+    channels = V2_STEM
     layers: list[nn.Module] = [_stem(channels)]
     for stage_channels, repeats in zip(stages, REPEATS, strict=True):
         layers.append(DownUnitV2(channels, stage_channels))
