@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import random
 from dataclasses import replace
 from statistics import fmean, median, quantiles, stdev
@@ -139,7 +138,7 @@ def model(name: str, params: int | None, *, macs: int | None = 4_500_000_000, **
         macs=macs,
         size_mb=None if params is None else params * 4 / 1e6,
         input_shape=(1, 3, 512, 1024),
-        sha256=hashlib.sha256(os.fsencode(name)).hexdigest(),
+        sha256=hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest(),
         settings={"classes": 20},
         weights="espnet_p_2_q_3.pth",
     )

@@ -43,12 +43,13 @@ class DilatedPyramid(nn.Module):
     """K parallel 3x3 convolutions with dilations 1, 2, 4, …, merged by hierarchical feature fusion.
 
     Each branch but the first is added to the sum of the dilated branches before it, which takes the gridding
-    pattern out of the concatenation (section 3.1, "HFF"). The first branch has what the division of
-    ``out_channels`` by ``branches`` leaves over.
+    pattern out of the concatenation (section 3.1, "HFF"); ``hff`` off leaves the sums away. The first branch has what
+    the division of ``out_channels`` by ``branches`` leaves over.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, *, branches: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, *, branches: int, hff: bool = True) -> None:
         super().__init__()
+        self.hff = hff
         narrow = out_channels // branches
         widths = [out_channels - (branches - 1) * narrow] + [narrow] * (branches - 1)
         for index, width in enumerate(widths):
@@ -59,6 +60,8 @@ class DilatedPyramid(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Shapes: (N, d, H, W) -> (N, out_channels, H, W)."""
         first, *others = (branch(x) for branch in self.children())
+        if not self.hff:
+            return torch.cat([first, *others], 1)
         merged = [first]
         for features in others:
             merged.append(features if len(merged) == 1 else merged[-1] + features)
@@ -68,17 +71,17 @@ class DilatedPyramid(nn.Module):
 class ESP(nn.Module):
     """Efficient spatial pyramid: reduce (1x1), split, transform (dilated 3x3), merge; with a residual sum.
 
-    The input is added where it has as many channels as the output.
+    The input is added where it has as many channels as the output, unless ``residual`` is off.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, *, k: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, *, k: int, hff: bool = True, residual: bool = True) -> None:
         super().__init__()
         reduced = out_channels // k
         self.reduce = nn.Conv2d(in_channels, reduced, 1, bias=False)
-        self.pyramid = DilatedPyramid(reduced, out_channels, branches=k)
+        self.pyramid = DilatedPyramid(reduced, out_channels, branches=k, hff=hff)
         self.norm = nn.BatchNorm2d(out_channels, eps=BATCH_NORM_EPS)
         self.act = nn.PReLU(out_channels)
-        self.residual = in_channels == out_channels
+        self.residual = residual and in_channels == out_channels
 
     def forward(self, x: Tensor) -> Tensor:
         """Shapes: (N, M, H, W) -> (N, N', H, W)."""
@@ -89,11 +92,11 @@ class ESP(nn.Module):
 class StridedESP(nn.Module):
     """The ESP module that halves the resolution: its reduction is a 3x3 convolution of stride 2, without a sum."""
 
-    def __init__(self, in_channels: int, out_channels: int, *, k: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, *, k: int, hff: bool = True) -> None:
         super().__init__()
         reduced = out_channels // k
         self.reduce = nn.Conv2d(in_channels, reduced, 3, stride=2, padding=1, bias=False)
-        self.pyramid = DilatedPyramid(reduced, out_channels, branches=k)
+        self.pyramid = DilatedPyramid(reduced, out_channels, branches=k, hff=hff)
         self.norm = nn.BatchNorm2d(out_channels, eps=BATCH_NORM_EPS)
         self.act = nn.PReLU(out_channels)
 

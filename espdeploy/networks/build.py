@@ -30,7 +30,7 @@ class BuiltNetwork:
     """A network in evaluation mode without gradients, with what is known about it.
 
     ``notes`` holds what was assumed for want of knowledge, one sentence each; ``released`` is set where the
-    weights are a file that the authors released.
+    weights are a file that the authors released; ``jumps_pct`` is the registry entry's.
     """
 
     module: nn.Module
@@ -38,6 +38,7 @@ class BuiltNetwork:
     size: ImageSize
     notes: tuple[str, ...] = ()
     released: ReleasedCheckpoint | None = None
+    jumps_pct: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +100,8 @@ def _build_zoo(spec: ModelSpec, *, size: ImageSize | None, seed: int) -> BuiltNe
         weights=weights.path.name if weights else f"random initialisation, seed {seed}",
         weights_sha256=weights.sha256 if weights else None,
     )
-    return _finished(module, card, size=at, notes=notes, released=released)
+    finished = _finished(module, card, size=at, notes=notes, released=released)
+    return replace(finished, jumps_pct=network.jumps_pct)
 
 
 def _build_factory(spec: ModelSpec, *, size: ImageSize, seed: int) -> BuiltNetwork:

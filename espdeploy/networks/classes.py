@@ -1,10 +1,12 @@
 """The data sets' classes, their display colours and categories.
 
-Names, order and colours are the public label definitions of Cityscapes (19 evaluated classes, 7 categories) and
-CamVid (11 classes, void last, in the order of the checkpoints).
+Names, order and colours are the public label definitions of Cityscapes (19 evaluated classes, 7 categories),
+CamVid (11 classes, void last, in the order of the checkpoints) and PASCAL VOC (20 classes after the background).
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from espdeploy.artifacts import ClassSet
 
@@ -48,6 +50,31 @@ _CAMVID = (
     ("void", "void", (0, 0, 0)),
 )
 
+#: PASCAL VOC's own four groups; its colours follow a rule (:func:`_spread_colour`)
+_PASCAL = (
+    ("background", "background"),
+    ("aeroplane", "vehicle"),
+    ("bicycle", "vehicle"),
+    ("bird", "animal"),
+    ("boat", "vehicle"),
+    ("bottle", "indoor"),
+    ("bus", "vehicle"),
+    ("car", "vehicle"),
+    ("cat", "animal"),
+    ("chair", "indoor"),
+    ("cow", "animal"),
+    ("dining table", "indoor"),
+    ("dog", "animal"),
+    ("horse", "animal"),
+    ("motorbike", "vehicle"),
+    ("person", "person"),
+    ("potted plant", "indoor"),
+    ("sheep", "animal"),
+    ("sofa", "indoor"),
+    ("train", "vehicle"),
+    ("tv monitor", "indoor"),
+)
+
 
 def _class_set(
     name: str, rows: tuple[tuple[str, str, tuple[int, int, int]], ...], *, ignore: tuple[int, ...]
@@ -86,3 +113,14 @@ def _spread_colour(index: int) -> tuple[int, int, int]:
             bit = (index >> (3 * level + channel)) & 1
             channels[channel] |= bit << (7 - level)
     return channels[0], channels[1], channels[2]
+
+
+#: ImageNet's 1000 classes in the usual order; their names are not at hand, so they are numbered
+IMAGENET = replace(generic(1000), name="imagenet")
+
+#: 20 classes and the background, which its mIOU counts; 255 marks the objects' outlines
+PASCAL = _class_set(
+    "pascal",
+    tuple((name, group, _spread_colour(index)) for index, (name, group) in enumerate(_PASCAL)),
+    ignore=(255,),
+)

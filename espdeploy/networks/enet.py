@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812  # PyTorch's own abbreviation
 
 from espdeploy.networks.max_unpool import MaxPoolWithWinners, MaxUnpool, Winners
 
@@ -153,11 +152,15 @@ class Bottleneck(nn.Module):
 
 
 class DownBottleneck(nn.Module):
-    """The bottleneck that halves the resolution; beside it the max-pooled input, filled up with zero channels."""
+    """The bottleneck that halves the resolution; beside it the max-pooled input, with as many channels as that has.
+
+    The paper fills those up with zeros. Adding to the first channels alone is the same, and needs no padding of
+    channels, which older TensorRT does not take.
+    """
 
     def __init__(self, form: Form, in_channels: int, out_channels: int) -> None:
         super().__init__()
-        self.missing_channels = out_channels - in_channels
+        self.channels = [in_channels, out_channels - in_channels]
         self.pool = MaxPoolWithWinners()
         self.branch = Branch(form, (in_channels, form.inner(in_channels, out_channels), out_channels), step="down")
         self.act = form.act(out_channels, decoding=False)
@@ -165,7 +168,8 @@ class DownBottleneck(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Winners]:
         """Shapes: (N, M, H, W) with even H and W -> (N, N', H / 2, W / 2), and where the M channels' maxima stood."""
         pooled, winners = self.pool(x)
-        return self.act(F.pad(pooled, (0, 0, 0, 0, 0, self.missing_channels)) + self.branch(x)), winners
+        beside, beyond = self.branch(x).split(self.channels, 1)
+        return self.act(torch.cat([pooled + beside, beyond], 1)), winners
 
 
 class UpBottleneck(nn.Module):

@@ -83,6 +83,8 @@ class NetworkEntry:
     Every entry has a setting ``classes``. ``params`` and ``macs`` are counted with the default settings at the
     default size (a test counts them anew). ``factory`` is ``module:function``, called with every setting as a
     keyword argument; ``weights_format`` is a module with ``RENAMES`` and ``read_settings`` (see ``espnet_weights``).
+    ``jumps_pct`` is the share of the output values that rounding may move far: above 0 only where the network
+    chooses places by comparing values, as max-unpooling does.
     """
 
     name: str
@@ -99,6 +101,7 @@ class NetworkEntry:
     checkpoints: tuple[ReleasedCheckpoint, ...] = ()
     published: tuple[Published, ...] = ()
     note: str = ""
+    jumps_pct: float = 0.0
 
     @property
     def default_size(self) -> ImageSize:

@@ -12,9 +12,19 @@ from torch import Tensor, nn
 
 from espdeploy.errors import UsageError
 from espdeploy.networks.blocks import BATCH_NORM_EPS, ESP, ConvUnit, HalfImage, NormAct, StridedESP, upsample
+from espdeploy.networks.module_formulas import LEVEL_CHANNELS
+from espdeploy.networks.modules import check_switches, module
 
 IMAGE_CHANNELS = 3
-LEVEL1, LEVEL2, LEVEL3 = 16, 64, 128
+LEVEL1, LEVEL2, LEVEL3 = 16, LEVEL_CHANNELS[2], LEVEL_CHANNELS[3]
+
+
+class Study(NamedTuple):
+    """What the paper's studies vary in the encoder: Figure 5 the module, Table 2b the residual sum, section 3.1 HFF."""
+
+    module: str = "esp"
+    hff: bool = True
+    residual: bool = True
 
 
 class Features(NamedTuple):
@@ -24,6 +34,9 @@ class Features(NamedTuple):
     level1_merged: Tensor  # level 1 with the input reinforcement
     level2: Tensor
     scores: Tensor  # per class
+
+
+_PAPER = Study()
 
 
 class Encoder(nn.Module):
@@ -36,10 +49,20 @@ class Encoder(nn.Module):
         classes: channels of the output.
         share: concatenate each level's strided ESP module with its last ESP module (ESPNet-B).
         reinforce: concatenate the down-sampled image too (ESPNet-C); only together with ``share``.
+        study: the module in the place of ESP, and what is switched off. Another module replaces the ESP modules of
+            ``stage2`` and ``stage3``; down-sampling is then "standard strided convolution" (caption of Figure 5).
     """
 
     def __init__(
-        self, *, alpha2: int, alpha3: int, k: int, classes: int, share: bool = True, reinforce: bool = True
+        self,
+        *,
+        alpha2: int,
+        alpha3: int,
+        k: int,
+        classes: int,
+        share: bool = True,
+        reinforce: bool = True,
+        study: Study = _PAPER,
     ) -> None:
         super().__init__()
         image = IMAGE_CHANNELS if reinforce else 0
@@ -51,11 +74,11 @@ class Encoder(nn.Module):
         self.level1 = ConvUnit(IMAGE_CHANNELS, LEVEL1, stride=2)
         # ESPNet-B normalises level 1 a second time although nothing is joined there; its printed count says so
         self.merge1 = NormAct(width1) if share else nn.Identity()
-        self.down2 = StridedESP(width1, LEVEL2, k=k)
-        self.stage2 = nn.Sequential(*(ESP(LEVEL2, LEVEL2, k=k) for _ in range(alpha2)))
+        self.down2 = _down(study, width1, LEVEL2, k=k)
+        self.stage2 = _stage(study, LEVEL2, k=k, repeats=alpha2)
         self.merge2 = NormAct(width2) if share else nn.Identity()
-        self.down3 = StridedESP(width2, LEVEL3, k=k)
-        self.stage3 = nn.Sequential(*(ESP(LEVEL3, LEVEL3, k=k) for _ in range(alpha3)))
+        self.down3 = _down(study, width2, LEVEL3, k=k)
+        self.stage3 = _stage(study, LEVEL3, k=k, repeats=alpha3)
         self.merge3 = NormAct(width3) if share else nn.Identity()
         self.classifier = nn.Conv2d(width3, classes, 1, bias=False)
 
@@ -78,6 +101,17 @@ class Encoder(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Shapes: (N, 3, H, W) -> (N, classes, H / 8, W / 8)."""
         return self.features(image).scores
+
+
+def _down(study: Study, in_channels: int, out_channels: int, *, k: int) -> nn.Module:
+    if study.module == "esp":
+        return StridedESP(in_channels, out_channels, k=k, hff=study.hff)
+    return ConvUnit(in_channels, out_channels, stride=2)
+
+
+def _stage(study: Study, channels: int, *, k: int, repeats: int) -> nn.Sequential:
+    kind, hff, residual = study
+    return nn.Sequential(*(module(kind, channels, k=k, hff=hff, residual=residual) for _ in range(repeats)))
 
 
 def _join(first: Tensor, *, after: list[Tensor]) -> Tensor:
@@ -139,9 +173,24 @@ def espnet_b(*, alpha2: int, alpha3: int, k: int, classes: int) -> nn.Module:
     return Encoder(alpha2=alpha2, alpha3=alpha3, k=k, classes=classes, reinforce=False)
 
 
-def espnet_c(*, alpha2: int, alpha3: int, k: int, classes: int) -> nn.Module:
-    """ESPNet-C: ESPNet-B with the down-sampled image joined at levels 1 and 2."""
-    return Encoder(alpha2=alpha2, alpha3=alpha3, k=k, classes=classes)
+def espnet_c(
+    *,
+    alpha2: int,
+    alpha3: int,
+    k: int,
+    classes: int,
+    module: str = _PAPER.module,
+    hff: bool = _PAPER.hff,
+    residual: bool = _PAPER.residual,
+) -> nn.Module:
+    """ESPNet-C: ESPNet-B with the down-sampled image joined at levels 1 and 2.
+
+    Raises:
+        UsageError: ``hff`` or ``residual`` is off with a module that has none.
+    """
+    check_switches(module, hff=hff, residual=residual)
+    study = Study(module=module, hff=hff, residual=residual)
+    return Encoder(alpha2=alpha2, alpha3=alpha3, k=k, classes=classes, study=study)
 
 
 def espnet(*, alpha2: int, alpha3: int, k: int, classes: int, decoder: int) -> nn.Module:

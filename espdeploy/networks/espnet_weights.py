@@ -6,8 +6,10 @@ import re
 from collections.abc import Mapping
 
 from espdeploy.networks.entry import SettingValue, Shape
+from espdeploy.networks.module_formulas import LEVEL_CHANNELS, narrow
 
-_LEVEL1 = 16
+#: where the parallel branches of a module stand, one for each of K
+_BRANCHES = {"esp": "pyramid.", "inception": "towers.", "resnext": "paths.", "asp": "atrous."}
 
 #: applied in order to each tensor name; our own names pass through unchanged
 RENAMES: tuple[tuple[str, str], ...] = (
@@ -38,10 +40,12 @@ RENAMES: tuple[tuple[str, str], ...] = (
 def read_settings(shapes: Mapping[str, Shape]) -> dict[str, SettingValue]:
     """The settings that the shapes tell, by our names; what cannot be read is left out."""
     prefix = "encoder." if any(name.startswith("encoder.") for name in shapes) else ""
+    module, branches = _module(shapes, f"{prefix}stage3.0.")
     settings: dict[str, SettingValue] = {
         "alpha2": _repeats(shapes, f"{prefix}stage2."),
         "alpha3": _repeats(shapes, f"{prefix}stage3."),
-        "k": sum(name.startswith(f"{prefix}down2.pyramid.") for name in shapes),
+        "module": module,
+        "k": branches,
     }
     classifier = shapes.get(f"{prefix}classifier.weight")
     if classifier:
@@ -50,6 +54,21 @@ def read_settings(shapes: Mapping[str, Shape]) -> dict[str, SettingValue]:
     if mix1 and len(mix1) > 1:
         settings["decoder"] = mix1[1] - mix1[0]
     return settings
+
+
+def _module(shapes: Mapping[str, Shape], prefix: str) -> tuple[str, int]:
+    """Which module stands at ``prefix``, and its width divider K; 0 where it has none."""
+    for module, branches in _BRANCHES.items():
+        found = len(
+            {name[: name.find(".", len(prefix + branches))] for name in shapes if name.startswith(prefix + branches)}
+        )
+        if found:
+            return module, found
+    reduce = shapes.get(f"{prefix}reduce.weight")
+    if reduce is not None:
+        fits = (k for k in range(2, 9) if narrow("shufflenet", LEVEL_CHANNELS[3], k=k) == reduce[0])
+        return "shufflenet", next(fits, 0)
+    return ("mobilenet" if f"{prefix}pointwise.weight" in shapes else "resnet"), 0
 
 
 def _repeats(shapes: Mapping[str, Shape], prefix: str) -> int:

@@ -24,7 +24,8 @@ _LEVEL2 = 64
 _LEVEL1_MAX = 32
 #: how often the EESP unit follows the strided one at levels 3, 4 and 5
 _REPEATS = (3, 7, 3)
-#: no kernel sees more pixels a side than this at levels 1 to 5: 5 + Z / 7 for a 224x224 image, made odd
+#: no kernel sees more pixels a side than this: 5 + Z / 7 at levels of Z = 56, 28, 14 and 7 pixels a side, odd, with a
+#: step between for the strided unit from 56 to 28; like it, the units to 14 and to 7 keep to the level they start from
 _REACHES = (13, 11, 9, 7, 5)
 #: channels before the classifier, from which scale on
 _WIDE, _WIDE_FROM = 1280, 1.75

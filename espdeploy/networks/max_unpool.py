@@ -60,4 +60,5 @@ class MaxUnpool(nn.Module):
             torch.where(winners.right_below, below, zero),
         ]
         # DepthToSpace wants the four places of a channel next to each other
-        return F.pixel_shuffle(torch.stack(places, 2).flatten(1, 2), 2)
+        _, channels, height, width = x.shape
+        return F.pixel_shuffle(torch.stack(places, 2).reshape(-1, 4 * channels, height, width), 2)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from espdeploy.errors import UsageError, nearest
-from espdeploy.networks import entries_espnet
+from espdeploy.networks import entries_compared, entries_espnet, entries_espnetv2
 from espdeploy.networks.entry import NetworkEntry, NetworkSummary, Setting, SettingValue
 from espdeploy.specs import ImageSize
 
 #: every network by its name, in the order in which it is listed
-REGISTRY: dict[str, NetworkEntry] = {entry.name: entry for entry in (*entries_espnet.ENTRIES,)}
+REGISTRY: dict[str, NetworkEntry] = {
+    entry.name: entry for entry in (*entries_espnet.ENTRIES, *entries_espnetv2.ENTRIES, *entries_compared.ENTRIES)
+}
 
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 
@@ -76,9 +78,10 @@ def check_size(network: NetworkEntry, size: ImageSize) -> None:
     if low == high == size:
         return
     fits = str(low) if low == high else f"{low} or {high}"
+    multiples = f"must be multiples of {step}, from {least} up" if step > 1 else f"start at {least}"
     raise UsageError(
         f"{network.name} cannot take images of {size}",
-        why=f"width and height must be multiples of {step}, from {least} up",
+        why=f"width and height {multiples}",
         do=f"--size {fits}",
     )
 

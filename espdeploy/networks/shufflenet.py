@@ -19,8 +19,8 @@ REPEATS = (4, 8, 4)
 #: ShuffleNet, Table 1: channels of stage 2 by groups; each later stage has twice as many
 V1_STAGE2 = {1: 144, 2: 200, 3: 240, 4: 272, 8: 384}
 V1_NARROWING = 4
-#: channels of the first convolution by width: the paper prints them for 1.0 alone; with these, the complexities
-#: that it prints for the other widths come out (13, 38, 140, 292 and 524 M)
+#: channels of the first convolution by width: the paper has them for 1.0 alone; with these come out the multiply-adds
+#: and parameters that the authors list for the other widths
 V1_STEM = {0.25: 12, 0.5: 12, 1.0: 24, 1.5: 24, 2.0: 48}
 V2_STEM = 24
 #: ShuffleNetV2, Table 5: channels of stages 2 to 4 and of the last convolution, by width
@@ -41,7 +41,9 @@ class Shuffle(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Shapes: (N, C, H, W) -> the same; C must be a multiple of the groups."""
-        return x.unflatten(1, (self.groups, -1)).transpose(1, 2).flatten(1, 2)
+        _, channels, height, width = x.shape
+        grouped = x.reshape(-1, self.groups, channels // self.groups, height, width)
+        return grouped.transpose(1, 2).reshape(-1, channels, height, width)
 
 
 def _pointwise(inputs: int, outputs: int, *, groups: int = 1) -> list[nn.Module]:
@@ -78,10 +80,8 @@ class UnitV1(nn.Module):
         """Shapes: (N, M, H, W) -> (N, N', ceil(H / stride), ceil(W / stride))."""
         features = self.layers(x)
         if self.strided:
-            features = torch.cat([F.avg_pool2d(x, 3, stride=2, padding=1), features], 1)
-        else:
-            features = features + x
-        return F.relu(features)
+            return F.relu(torch.cat([F.avg_pool2d(x, 3, stride=2, padding=1), features], 1))
+        return F.relu(x + features)
 
 
 class UnitV2(nn.Module):
@@ -89,7 +89,8 @@ class UnitV2(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        half = channels // 2
+        self.half = channels // 2
+        half = self.half
         self.layers = nn.Sequential(
             *_pointwise(half, half), nn.ReLU(), *depthwise(half), *_pointwise(half, half), nn.ReLU()
         )
@@ -97,7 +98,7 @@ class UnitV2(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Shapes: (N, C, H, W) -> the same."""
-        passing, filtered = x.chunk(2, 1)
+        passing, filtered = x.split([self.half, self.half], 1)
         return self.shuffle(torch.cat([passing, self.layers(filtered)], 1))
 
 

@@ -46,6 +46,11 @@ class Group:
     protocol_id: str
     entries: tuple[Entry, ...]
 
+    @property
+    def title(self) -> str:
+        """The protocol's id, as long as a heading may be."""
+        return shorten(self.protocol_id, _NAME_CHARS)
+
 
 def grouped(records: Sequence[Record]) -> tuple[Group, ...]:
     """Records by protocol id, in order of first appearance, numbered R1, R2, … through the page."""

@@ -106,7 +106,7 @@ def _sheets(entries: Sequence[Entry], facts: Callable[[Record], tuple[str, tuple
     held: dict[tuple[str, tuple[Fact, ...]], list[tuple[str, str]]] = {}
     for entry in entries:
         held.setdefault(facts(entry.record), []).append((entry.ref, entry.anchor))
-    return tuple(Sheet(title=title, facts=told, refs=tuple(refs)) for (title, told), refs in held.items())
+    return tuple(Sheet(title=shorten(title, 90), facts=told, refs=tuple(refs)) for (title, told), refs in held.items())
 
 
 def _device(device: DeviceInfo) -> tuple[Fact, ...]:

@@ -10,6 +10,7 @@ from espdeploy.report.entries import Entry, Group, performance_only, tags_of
 from espdeploy.report.parts import Cell, Column, Footnotes, Table, Tag
 from espdeploy.report.text import frame_size, metric_name, number, plural, scaled, shorten
 
+_NAME_CHARS = 60
 _M, _G, _MJ = 1e-6, 1e-9, 1e3
 
 COLUMNS = (
@@ -42,7 +43,7 @@ def table(group: Group) -> Table:
 def protocol_line(protocol: Protocol) -> str:
     """The protocol in one line."""
     parts = [
-        f"Protocol {protocol.id}",
+        f"Protocol {_short(protocol.id)}",
         f"warm-up of at least {number(protocol.warmup_s)} s",
         f"at least {plural(protocol.min_trials, 'trial')}",
         f"batch {protocol.batch}",
@@ -50,7 +51,7 @@ def protocol_line(protocol: Protocol) -> str:
     if protocol.threads is not None:
         parts.append(plural(protocol.threads, "thread"))
     if protocol.transfers is not None:
-        parts.append(f"transfers {protocol.transfers}")
+        parts.append(f"transfers {_short(protocol.transfers)}")
     return " · ".join(parts)
 
 
@@ -60,9 +61,9 @@ def _row(entry: Entry, notes: Footnotes) -> tuple[Cell, ...]:
         Cell(text=entry.ref, link=entry.anchor),
         _model(entry),
         Cell(text="", tags=tags_of(record)),
-        Cell(text=record.engine.precision, below=precision_share(record)),
-        Cell(text=record.engine.runtime, below=record.engine.runtime_version),
-        Cell(text=record.device.name, below=record.device.power_mode or "", title=_machine(record)),
+        Cell(text=_short(record.engine.precision), below=precision_share(record)),
+        Cell(text=_short(record.engine.runtime), below=_short(record.engine.runtime_version)),
+        Cell(text=_short(record.device.name), below=_short(record.device.power_mode or ""), title=_machine(record)),
         _input(record),
         Cell(text=number(record.fps)),
         *_latency(record, notes),
@@ -82,7 +83,7 @@ def precision_share(record: Record) -> str:
     shares = {name: pct for name, pct in (record.engine.precision_share_pct or {}).items() if pct > 0}
     if not shares or set(shares) == {record.engine.precision}:
         return ""
-    return ", ".join(f"{number(pct, 2)} % {name}" for name, pct in shares.items())
+    return shorten(", ".join(f"{number(pct, 2)} % {name}" for name, pct in shares.items()))
 
 
 def _model(entry: Entry) -> Cell:
@@ -93,7 +94,7 @@ def _model(entry: Entry) -> Cell:
 
 
 def _machine(record: Record) -> str:
-    return record.device.gpu or record.device.cpu or ""
+    return shorten(record.device.gpu or record.device.cpu or "")
 
 
 def _latency(record: Record, notes: Footnotes) -> Iterable[Cell]:
@@ -118,7 +119,7 @@ def _power(record: Record, notes: Footnotes) -> Iterable[Cell]:
         yield notes.missing(reasons.power(record))
         yield notes.missing(reasons.power(record))
         return
-    title = f"{power.source}: {', '.join(power.rails)}; {plural(power.samples, 'sample')}"
+    title = f"{_short(power.source)}: {shorten(', '.join(power.rails))}; {plural(power.samples, 'sample')}"
     yield Cell(text=number(power.mean_w), title=title)
     net = scaled(power.net_energy_per_inference_j, _MJ)
     below = "" if net is None else f"net {number(net)}"
@@ -132,8 +133,14 @@ def _accuracy(record: Record) -> Cell:
     reference = accuracy.reference_value
     below = f"reference {number(reference)}" if reference is not None else ""
     return Cell(
-        text=f"{number(accuracy.value)} {metric_name(accuracy.metric)}", below=below, title=f"on {accuracy.data}"
+        text=f"{number(accuracy.value)} {metric_name(accuracy.metric)}",
+        below=below,
+        title=f"on {shorten(accuracy.data)}",
     )
+
+
+def _short(text: str) -> str:
+    return shorten(text, _NAME_CHARS)
 
 
 def _known(value: float | None, reason: str, notes: Footnotes) -> Cell:

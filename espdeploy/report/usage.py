@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from espdeploy.records import Record
@@ -62,14 +62,20 @@ _KNOWN = {
 def figures(entry: Entry) -> tuple[Figure, ...]:
     """A chart per recorded channel that holds at least one value; initialisation (t < 0) is left out."""
     traces = entry.record.traces
-    unknown = sorted(set(traces) - set(_KNOWN) - {TRACE})
-    names = [name for name in (*_KNOWN, *unknown) if name in traces and not name.endswith(_CUMULATIVE)]
-    series = {name: usable(traces[name].t_s, traces[name].values) for name in names}
+    series = {name: usable(traces[name].t_s, traces[name].values) for name in _names(traces)}
     measured = {name: [point for point in points if point[0] >= 0] for name, points in series.items()}
     drawn = [name for name, points in measured.items() if any(value is not None for _, value in points)]
     return tuple(
         _figure(entry, index, drawn_name, measured[drawn_name]) for index, drawn_name in enumerate(drawn[:_MOST_CHARTS])
     )
+
+
+def _names(traces: Iterable[str]) -> list[str]:
+    """The channels worth a curve, known ones first: no rising counters, and memory once, in MB if it can be."""
+    unknown = sorted(set(traces) - set(_KNOWN))
+    left_out = {TRACE, *(["memory_pct"] if "memory_used_mb" in traces else [])}
+    kept = set(traces) - left_out
+    return [name for name in (*_KNOWN, *unknown) if name in kept and not name.endswith(_CUMULATIVE)]
 
 
 def _figure(entry: Entry, index: int, name: str, points: Sequence[Point]) -> Figure:

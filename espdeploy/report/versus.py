@@ -25,7 +25,7 @@ def latencies(group: Group, index: int) -> Figure | None:
     if len(shown) < 2:
         return None
     chart = Ranges(
-        title=f"Latency of {plural(len(shown), 'record')} of protocol {group.protocol_id}",
+        title=f"Latency of {plural(len(shown), 'record')} of protocol {group.title}",
         description="For each record the median, the 95th percentile and the greatest time.",
         x_title="latency (ms)",
         rows=tuple(_range(entry) for entry in shown),
@@ -90,7 +90,7 @@ def _scatter(group: Group, anchor: str, titles: tuple[str, str, str], x: Axis, y
     kinds, told = _kinds(shown)
     series = tuple(dict.fromkeys(kinds))
     chart = Scatter(
-        title=f"{titles[0]}, protocol {group.protocol_id}",
+        title=f"{titles[0]}, protocol {group.title}",
         description=f"{plural(len(shown), 'record')}: {titles[2]} against {titles[1]}.",
         x_title=titles[1],
         y_title=titles[2],

@@ -37,6 +37,7 @@ class Detail:
 
     entry: Entry
     context: str
+    brief: str
     tags: tuple[Tag, ...]
     facts: tuple[Fact, ...]
     latency: tuple[Figure, ...]
@@ -172,6 +173,7 @@ def _detail(entry: Entry) -> Detail:
     return Detail(
         entry=entry,
         context=" · ".join(shorten(part, 80) for part in context),
+        brief=f"{engine.precision[:20]} · {number(record.fps)} FPS · median {_ms(record.latency_ms.p50)}",
         tags=tags_of(record),
         facts=_figures_in_words(record),
         latency=latency.figures(entry),
@@ -185,8 +187,13 @@ def _detail(entry: Entry) -> Detail:
 def _figures_in_words(record: Record) -> tuple[Fact, ...]:
     speed = Fact(name="Speed", value=f"{number(record.fps)} FPS")
     gpu = (Fact(name="GPU time, median", value=_ms(record.gpu_latency_ms.p50)),) if record.gpu_latency_ms else ()
-    power = facts.power_facts(record.power) if record.power else (Fact(name="Power", value=reasons.power(record)),)
+    power = facts.power_facts(record.power) if record.power else (Fact(name="Power", value=_no_power(record)),)
     return (speed, *_times(record), *gpu, *power)
+
+
+def _no_power(record: Record) -> str:
+    reason = reasons.power(record)
+    return f"{DASH} (see the notes)" if reason in record.notes else f"{DASH} ({reason})"
 
 
 def _times(record: Record) -> tuple[Fact, ...]:
@@ -218,7 +225,13 @@ def _findings(entries: Sequence[Entry]) -> tuple[FindingRow, ...]:
             key = (found.severity, found.code, found.text, found.do)
             held.setdefault(key, []).append((entry.ref, entry.anchor))
     rows = [
-        FindingRow(severity=key[0], code=key[1], text=key[2], do=key[3], refs=tuple(dict.fromkeys(refs)))
+        FindingRow(
+            severity=shorten(key[0], 20),
+            code=shorten(key[1], 60),
+            text=shorten(key[2], _NOTE_CHARS),
+            do=shorten(key[3], _NOTE_CHARS),
+            refs=tuple(dict.fromkeys(refs)),
+        )
         for key, refs in held.items()
     ]
     return tuple(sorted(rows, key=lambda row: _rank(row.severity)))

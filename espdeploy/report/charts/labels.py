@@ -54,7 +54,8 @@ def place(points: Sequence[tuple[float, float]], sizes: Sequence[tuple[float, fl
 def _places(point: tuple[float, float], size: tuple[float, float]) -> Iterable[Box]:
     (x, y), (width, height) = point, size
     above, below = y - _GAP - height, y + _GAP
-    beside = [(x + _GAP, y - height / 2), (x - _GAP - width, y - height / 2)]
+    sides = (x + _GAP, x - _GAP - width)
+    beside = [(side, y - height * raised) for raised in (0.5, 1.0, 0.0) for side in sides]
     rows = (above, below, above - _FURTHER, below + _FURTHER)
     columns = (x - width / 2, x - _POINT, x + _POINT - width)
     for left, top in (*beside, *((column, row) for row in rows for column in columns)):
