@@ -74,7 +74,7 @@ def test_the_version_is_the_packages() -> None:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["exprot"], "exprot"),
+        (["exportt"], "exportt"),
         (["export", "--modle", "espnet"], "--model"),
         (["export"], "--model"),
         (["models", "espnt"], "espnet"),

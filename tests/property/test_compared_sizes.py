@@ -18,7 +18,7 @@ CLASSES = st.integers(1, 50)
 
 
 @given(width=EIGHTHS, height=EIGHTHS, classes=CLASSES, name=st.sampled_from(["enet", "erfnet"]))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=6, deadline=None)
 def test_scores_have_the_images_size(width: int, height: int, classes: int, name: str) -> None:
     network = registry.entry(name)
     with torch.device("meta"):
@@ -33,7 +33,7 @@ def test_scores_have_the_images_size(width: int, height: int, classes: int, name
     classes=CLASSES,
     name=st.sampled_from(["mobilenetv1", "mobilenetv2", "shufflenetv1", "shufflenetv2"]),
 )
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=8, deadline=None)
 def test_any_image_gets_one_score_for_each_class(width: int, height: int, classes: int, name: str) -> None:
     network = registry.entry(name)
     with torch.device("meta"):
@@ -52,7 +52,7 @@ def test_scaled_channels_are_near_what_was_asked_for(channels: int, width: float
 
 
 @given(widths=st.tuples(st.floats(0.1, 2.0), st.floats(0.1, 2.0)), name=st.sampled_from(["mobilenetv1", "mobilenetv2"]))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=4, deadline=None)
 def test_a_wider_network_never_costs_less(widths: tuple[float, float], name: str) -> None:
     network = registry.entry(name)
     size = ImageSize(width=64, height=64)
@@ -62,7 +62,7 @@ def test_a_wider_network_never_costs_less(widths: tuple[float, float], name: str
 
 
 @given(classes=CLASSES, name=st.sampled_from(["mobilenetv1", "mobilenetv2", "shufflenetv1", "shufflenetv2"]))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=4, deadline=None)
 def test_a_class_costs_its_row_of_the_linear_layer(classes: int, name: str) -> None:
     network = registry.entry(name)
     with torch.device("meta"):

@@ -34,7 +34,8 @@ def test_parameters_of_v2_are_the_published_ones(width: float, params: int) -> N
 def test_v2_counts_a_little_less_than_is_printed(row: registry.NetworkEntry) -> None:
     found = counts(V2, **row.settings)
     assert truncated_or_rounded(found.params, row.params / 1e6)
-    assert 0.987 <= found.macs / row.macs <= 1  # as the note says
+    assert 0.7 <= round(100 * (1 - found.macs / row.macs), 1) <= 1.3
+    assert "0.7 to 1.3 %" in V2.note
 
 
 @pytest.mark.parametrize(("groups", "macs_m"), [(1, 143), (2, 140), (3, 137), (4, 133), (8, 137)])
@@ -87,15 +88,15 @@ def test_a_strided_v1_unit_keeps_the_pooled_input_beside_what_it_adds() -> None:
 
 
 def test_every_group_of_a_v1_unit_sees_all_groups_after_two_grouped_convolutions() -> None:
-    unit = UnitV1(24, 24, groups=3, first_groups=3, stride=1).eval()
-    x = torch.randn(1, 24, 5, 5, requires_grad=True)
+    unit = UnitV1(36, 36, groups=3, first_groups=3, stride=1).eval()
+    x = torch.rand(1, 36, 5, 5, requires_grad=True)
     with torch.no_grad():
         for parameter in unit.parameters():
             parameter.abs_()
-        x.abs_()
     (unit(x)[0, 0, 2, 2] - x[0, 0, 2, 2]).backward()
     assert x.grad is not None
-    assert (x.grad[0].abs().amax((1, 2)) > 0).all()
+    seen = x.grad[0].amax((1, 2)).reshape(3, 12)
+    assert (seen > 0).all()
 
 
 @pytest.mark.parametrize(
