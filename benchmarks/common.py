@@ -31,7 +31,7 @@ def machine() -> dict[str, object]:
         except PackageNotFoundError:
             versions[package] = None
     return {
-        "cpu": found.cpu,
+        "cpu": found.cpu_model,
         "cores_available": len(os.sched_getaffinity(0)),
         "memory_total_mb": found.memory_total_mb,
         "os": found.os,

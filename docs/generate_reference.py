@@ -9,13 +9,27 @@ from pathlib import Path
 
 README = Path(__file__).resolve().parent.parent / "README.md"
 BEGIN, END = "<!-- reference: begin -->", "<!-- reference: end -->"
-COMMANDS = ("models", "devices", "doctor", "export", "build", "bench", "eval", "predict", "report", "quickstart")
+COMMANDS = (
+    "models",
+    "weights list",
+    "weights fetch",
+    "devices",
+    "doctor",
+    "export",
+    "build",
+    "bench",
+    "eval",
+    "predict",
+    "report",
+    "compare",
+    "quickstart",
+)
 
 
 def help_of(command: str) -> str:
     """The help text of one command, 100 columns wide, without colours."""
     environment = {**os.environ, "NO_COLOR": "1", "COLUMNS": "100", "TERMINAL_WIDTH": "100", "TERM": "dumb"}
-    argv = [sys.executable, "-m", "espdeploy", command, "--help"]
+    argv = [sys.executable, "-m", "espdeploy", *command.split(), "--help"]
     done = subprocess.run(argv, capture_output=True, text=True, check=True, env=environment)
     return "\n".join(line.rstrip() for line in done.stdout.strip().splitlines())
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from espdeploy.errors import MissingCapability
+from espdeploy.errors import MissingCapability, UsageError
 
 #: keys of the ONNX metadata that espdeploy writes, all under this prefix
 METADATA_PREFIX = "espdeploy."
@@ -125,28 +125,55 @@ def atomic_path(final: Path) -> Iterator[Path]:
     A file that is being written never stands half-written under its final name.
 
     Raises:
+        UsageError: ``final`` names no plain file: a folder, a device, or nothing.
         MissingCapability: the folder cannot be made or written, or the disk is full.
     """
+    check_replaceable(final)
     temporary = final.with_name(f".{final.name}.{secrets.token_hex(4)}.part{final.suffix}")
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         temporary.replace(final)
     except OSError as error:
-        raise MissingCapability(
-            f"cannot write {final}: {error.strerror or error}",
-            do="choose another place with -o, or make room and check the folder's permissions",
-        ) from error
+        raise _unwritable(final, error.strerror or str(error)) from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+def check_replaceable(final: Path) -> None:
+    """Refuse a place that no file can be written to; called early, it spares slow work that would be lost.
+
+    Raises:
+        UsageError: ``final`` is a folder, a device or a pipe, or has no name.
+        MissingCapability: what should be its folder is none, or may not be written.
+    """
+    try:
+        if final.is_dir():
+            raise UsageError(f"{final} is a folder, not a file to write", do=f"name a file in it: {final / 'FILE'}")
+        if final.exists() and not final.is_file():  # root can replace even /dev/null, and breaks the machine with it
+            raise UsageError(f"{final} is a device or a pipe, and no file to replace", do="name a plain file")
+        nearest_above = next(folder for folder in final.parents if folder.exists())
+    except OSError as error:
+        raise _unwritable(final, error.strerror or str(error)) from error
+    if not nearest_above.is_dir():
+        raise _unwritable(final, f"{nearest_above} is a file")
+    if not os.access(nearest_above, os.W_OK):
+        raise _unwritable(final, f"no permission in {nearest_above}")
+
+
+def _unwritable(final: Path, why: str) -> MissingCapability:
+    return MissingCapability(
+        f"cannot write {final}: {why}",
+        do="choose another place with -o, or make room and check the folder's permissions",
+    )
 
 
 def write_atomic(final: Path, content: bytes) -> None:
     """Write ``content`` to ``final`` at once or not at all; on disk when it returns.
 
     Raises:
-        MissingCapability: as :func:`atomic_path`.
+        UsageError, MissingCapability: as :func:`atomic_path`.
     """
     with atomic_path(final) as temporary, temporary.open("wb") as stream:
         stream.write(content)

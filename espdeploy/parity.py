@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from espdeploy.artifacts import Preprocessing
 from espdeploy.errors import InternalError, UsageError
@@ -13,10 +13,12 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from espdeploy.protocols import Tensor
+    from espdeploy.protocols import Tensor, TensorInfo
 
     Outputs: TypeAlias = Tensor | Sequence[Tensor]
-    Run: TypeAlias = Callable[[Tensor], Outputs]
+
+#: what a network is given: one tensor, or several by name
+Given = TypeVar("Given")
 
 #: what rounding alone explains in an FP32 export of a deep network, as max |difference| / max |reference|
 FP32_LIMIT_REL = 1e-4
@@ -51,14 +53,20 @@ class _Difference:
     over_limit_pct: float
 
 
-def compare(reference: Run, candidate: Run, inputs: Sequence[Tensor], *, class_axis: int | None = 1) -> Parity:
+def compare(
+    reference: Callable[[Given], Outputs],
+    candidate: Callable[[Given], Outputs],
+    inputs: Sequence[Given],
+    *,
+    class_axis: int | Sequence[int | None] | None = 1,
+) -> Parity:
     """Run both on each of ``inputs`` and measure the difference of their outputs.
 
     Args:
-        reference: from an input (N,C,H,W) to one output or a sequence of them.
+        reference: from an input, such as an image (N,C,H,W), to one output or a sequence of them.
         candidate: the same network, run in another way.
         inputs: at least one.
-        class_axis: the axis with one score for each class; None where there is none.
+        class_axis: the axis with one score for each class, of all outputs or of each; None where there is none.
 
     Raises:
         UsageError: there are no inputs, or the reference itself gives NaN or infinity.
@@ -68,7 +76,12 @@ def compare(reference: Run, candidate: Run, inputs: Sequence[Tensor], *, class_a
         raise UsageError("there is no input to compare the networks on", do="give at least one")
     per_input = [
         [
-            _difference(expected, actual, where=f"output {position} of input {index}", class_axis=class_axis)
+            _difference(
+                expected,
+                actual,
+                where=f"output {position} of input {index}",
+                class_axis=class_axis[position] if isinstance(class_axis, Sequence) else class_axis,
+            )
             for position, (expected, actual) in enumerate(_pairs(reference(tensor), candidate(tensor)))
         ]
         for index, tensor in enumerate(inputs)
@@ -138,6 +151,30 @@ def real_looking_inputs(
     random = np.random.default_rng(seed)
     photographs = [_preprocessed(_photograph(random, shape), preprocessing) for _ in range(count)]
     return [*photographs, random.standard_normal(shape, dtype=np.float32)]
+
+
+def real_looking_texts(
+    inputs: Sequence[TensorInfo], *, words: int, count: int, seed: int, batch: int = 1
+) -> list[dict[str, Tensor]]:
+    """``count`` feeds for a language model: words as frequent as in a language, and a state.
+
+    The n-th commonest of ``words`` words comes about as often as 1 / n (Zipf's law), and commoner words have lower
+    numbers. The first feed has the state before any text, zeros; the others one in the range that gated cells keep
+    it in, -1 … 1. Whole-number inputs are taken for words, others for state.
+    """
+    import numpy as np
+
+    random = np.random.default_rng(seed)
+    frequency = 1 / np.arange(1, words + 1)
+    frequency /= frequency.sum()
+
+    def tensor(info: TensorInfo, first: bool) -> Tensor:
+        shape = info.extents(batch)
+        if np.issubdtype(np.dtype(info.dtype), np.integer):
+            return random.choice(words, size=shape, p=frequency).astype(info.dtype)
+        return (np.zeros(shape) if first else random.uniform(-1, 1, shape)).astype(info.dtype)
+
+    return [{info.name: tensor(info, index == 0) for info in inputs} for index in range(count)]
 
 
 def _pairs(expected: Outputs, actual: Outputs) -> list[tuple[Tensor, Tensor]]:

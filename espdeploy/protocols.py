@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 #: ONNX dimension: a fixed extent, or a name (dynamic).
 Dim = int | str
+#: the name of the dynamic extent that counts the inputs of one inference
+BATCH = "batch"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +29,10 @@ class TensorInfo:
     name: str
     shape: tuple[Dim, ...]
     dtype: str
+
+    def extents(self, batch: int) -> tuple[int, ...]:
+        """The shape with ``batch`` for each dynamic extent."""
+        return tuple(extent if isinstance(extent, int) else batch for extent in self.shape)
 
 
 @dataclass(frozen=True, kw_only=True)

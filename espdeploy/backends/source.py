@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from espdeploy.artifacts import ModelCard
 from espdeploy.errors import InputFileError
+from espdeploy.protocols import TensorInfo
 
 if TYPE_CHECKING:
     import torch
@@ -26,11 +27,12 @@ class FileSource:
 
 @dataclass(frozen=True, kw_only=True)
 class ModuleSource:
-    """A PyTorch module in memory with the shape (N, C, H, W) of its input."""
+    """A PyTorch module in memory with the shape (N, C, H, W) of its one input, or with all of its inputs by name."""
 
-    module: Callable[[torch.Tensor], torch.Tensor]
-    input_shape: tuple[int, int, int, int]
+    module: Callable[..., torch.Tensor | tuple[torch.Tensor, ...]]
+    input_shape: tuple[int, int, int, int] | None = None
     card: ModelCard | None
+    inputs: tuple[TensorInfo, ...] = ()
 
 
 Source = FileSource | ModuleSource

@@ -59,15 +59,16 @@ class TorchRunner:
 
     @property
     def inputs(self) -> tuple[TensorInfo, ...]:
-        """The one input, N,C,H,W."""
-        return (TensorInfo(name=_INPUT, shape=self._source.input_shape, dtype="float32"),)
+        """The inputs that the source names; without names the one image, N,C,H,W."""
+        shape = self._source.input_shape or ()
+        return self._source.inputs or (TensorInfo(name=_INPUT, shape=shape, dtype="float32"),)
 
     @functools.cached_property
     def outputs(self) -> tuple[TensorInfo, ...]:
         """The outputs, found by one run."""
         import numpy as np
 
-        result = self.infer({_INPUT: np.zeros(self._source.input_shape, dtype=np.float32)})
+        result = self.infer({item.name: np.zeros(item.extents(1), dtype=item.dtype) for item in self.inputs})
         return tuple(TensorInfo(name=name, shape=item.shape, dtype=item.dtype.name) for name, item in result.items())
 
     @functools.cached_property
@@ -98,14 +99,14 @@ class TorchRunner:
         return {name: item.numpy() for name, item in zip(names, items, strict=True)}
 
     def stepper(self, feed: Mapping[str, Tensor]) -> Callable[[], object]:
-        """The module's forward on one tensor, gradients off."""
+        """The module's forward on one tensor for each input, gradients off."""
         torch = lazy.require("torch", extra="export")
-        tensor = torch.from_numpy(checked_feed(feed, self.inputs)[_INPUT])
+        tensors = [torch.from_numpy(array) for array in checked_feed(feed, self.inputs).values()]
         module = self._source.module
 
         def step() -> object:
             with torch.inference_mode():
-                return module(tensor)
+                return module(*tensors)
 
         return step
 

@@ -58,7 +58,9 @@ def bench(
 
     target = TargetRequest(
         engine=engine,
-        model=ModelSpec(name=model, settings=options.settings_from(settings), weights=weights) if model else None,
+        model=ModelSpec(name=model, settings=options.settings_from(settings), weights=options.weights_from(weights))
+        if model
+        else None,
         profile=device_profile(device),
         runtime=runtime,
         precision=precision,

@@ -42,7 +42,7 @@ def export(
     from espdeploy.specs import ImageSize, ModelSpec
 
     request = ExportRequest(
-        model=ModelSpec(name=model, settings=options.settings_from(settings), weights=weights),
+        model=ModelSpec(name=model, settings=options.settings_from(settings), weights=options.weights_from(weights)),
         profile=device_profile(device),
         size=ImageSize.parse(size) if size else None,
         batch=options.batch_from(batch),

@@ -11,7 +11,10 @@ import os
 import signal
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 from typing import Annotated
 
@@ -21,6 +24,7 @@ from espdeploy import __version__
 from espdeploy.cli import (
     bench,
     build,
+    compare,
     devices,
     doctor,
     evaluate,
@@ -29,6 +33,7 @@ from espdeploy.cli import (
     predict,
     quickstart,
     report,
+    weights,
 )
 from espdeploy.cli.output import Output
 from espdeploy.errors import EspdeployError, InternalError, Interrupted, MissingCapability, UsageError
@@ -53,6 +58,7 @@ _COMMANDS = (
     ("Measure", "eval", evaluate.evaluate),
     ("Measure", "predict", predict.predict),
     ("Decide", "report", report.report),
+    ("Decide", "compare", compare.compare),
     ("Start here", "quickstart", quickstart.quickstart),
 )
 
@@ -65,13 +71,31 @@ def _interruptible(function: Callable[..., None]) -> Callable[..., None]:
         try:
             function(*arguments, **options)
         except KeyboardInterrupt as error:
-            raise Interrupted("interrupted; nothing was stored", do="run the same command again") from error
+            raise _interrupted() from error
 
     return command
 
 
 for _panel, _name, _function in _COMMANDS:
     app.command(_name, rich_help_panel=_panel)(_interruptible(_function))
+
+
+def _group(name: str, purpose: str, commands: dict[str, Callable[..., None]]) -> typer.Typer:
+    """Commands under one name, which alone shows their help."""
+    group = typer.Typer(name=name, help=purpose)
+
+    @group.callback(invoke_without_command=True)
+    def show_help(context: typer.Context) -> None:
+        if context.invoked_subcommand is None:
+            typer.echo(context.get_help())
+
+    for command, function in commands.items():
+        group.command(command)(_interruptible(function))
+    return group
+
+
+_WEIGHTS: dict[str, Callable[..., None]] = {"list": weights.list_weights, "fetch": weights.fetch_weights}
+app.add_typer(_group("weights", "Released weights: list them, fetch one.", _WEIGHTS), rich_help_panel="Look")
 
 
 def _print_version(wanted: bool) -> None:
@@ -97,23 +121,58 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
     given = [item for item in given if item != "--debug"]
-    signal.signal(signal.SIGTERM, _end_as_interrupt)
+    stop = _Stop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    if arguments is None and not debug and not sys.warnoptions:
+        warnings.simplefilter("ignore")  # standard error is for our own messages, not for libraries' notes on theirs
     logging.getLogger("PIL").setLevel(logging.CRITICAL)  # it warns of files that our own error names
     try:
+        _check_surroundings(given)
         code = app(args=given, prog_name="espdeploy", standalone_mode=False)
         sys.stdout.flush()
     except BrokenPipeError:  # the reader of our output has gone; there is nobody to tell
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except BaseException as error:
-        if isinstance(error, SystemExit):
+        if isinstance(error, SystemExit) and not stop.asked:
             raise
+        if stop.asked and not isinstance(error, Interrupted):  # a library that was at work made another error of it
+            error = _interrupted(error)
         return _fail(error, as_json="--json" in given, debug=debug)
     return code if isinstance(code, int) else 0
 
 
-def _end_as_interrupt(_signal: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+@dataclass
+class _Stop:
+    """What Ctrl-C and SIGTERM do: end as an interruption, and remember that one was asked for."""
+
+    asked: bool = False
+
+    def __call__(self, _signal: int, _frame: FrameType | None) -> None:
+        self.asked = True
+        raise KeyboardInterrupt
+
+
+def _check_surroundings(given: Sequence[str]) -> None:
+    """Refuse what would otherwise be read as something else: an empty argument, a folder that was removed."""
+    empty = next((item for item in given if not item or (item.startswith("--") and item.endswith("="))), None)
+    if empty is not None:
+        raise UsageError(
+            f"{empty[:-1]} is given an empty value" if empty else "an empty argument is given",
+            why="an empty path or name would be taken for another; a shell variable may not be set",
+            do="give the value, or leave the option away",
+        )
+    try:
+        Path.cwd()
+    except FileNotFoundError as error:
+        raise UsageError("the current folder was removed", do="go to a folder that exists: cd ~") from error
+
+
+def _interrupted(ended_as: BaseException | None = None) -> Interrupted:
+    kept = "files that were complete before stay, and none is half-written"
+    why = f"it ended as: {ended_as.what}" if isinstance(ended_as, EspdeployError) else kept
+    return Interrupted("interrupted", why=why, do="run the same command again")
 
 
 def _fail(error: BaseException, *, as_json: bool, debug: bool) -> int:
@@ -129,7 +188,7 @@ def _as_ours(error: BaseException) -> EspdeployError:
     if isinstance(error, EspdeployError):
         return error
     if isinstance(error, (KeyboardInterrupt, typer.Abort)):
-        return Interrupted("interrupted", do="run the same command again")
+        return _interrupted()
     # Typer brings its own copy of Click or uses the installed one, depending on its release: known by its method
     message = getattr(error, "format_message", None)
     if callable(message):

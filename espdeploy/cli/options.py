@@ -47,7 +47,11 @@ Settings = Annotated[
 ]
 Weights = Annotated[
     Path | None,
-    typer.Option("--weights", metavar="FILE", help="A checkpoint; depth, width and classes are read off its tensors."),
+    typer.Option(
+        "--weights",
+        metavar="FILE",
+        help="A checkpoint, or what `weights fetch` brought, by its name; settings are read off its tensors.",
+    ),
 ]
 Size = Annotated[
     str | None, typer.Option("--size", metavar="WxH", help="Input size as WIDTHxHEIGHT, such as 1024x512.")
@@ -75,6 +79,17 @@ DataFolder = Annotated[Path | None, typer.Option("--data", metavar="DIR", help="
 LabelFolder = Annotated[
     Path | None, typer.Option("--labels", metavar="DIR", help="Folder of label maps, named as the images are.")
 ]
+
+
+def weights_from(given: Path | None) -> Path | None:
+    """The file that ``--weights`` names, or the fetched one of that name where there is no such file here.
+
+    Raises:
+        InputFileError: it is the name of a released file that was not fetched yet.
+    """
+    from espdeploy.pipeline.weights import local
+
+    return None if given is None else local(given)
 
 
 def settings_from(items: list[str] | None) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from espdeploy.records import Finding
 
 _PLAIN_WIDTH = 200  # a table in a file or a pipe is not cut at 80 columns
+_LEAST_WRAPPED = 40  # a narrower column of text is worse than a broken line
 _SEVERITY_STYLE = {"info": "cyan", "warning": "yellow", "error": "red"}
 
 
@@ -73,10 +75,15 @@ class Output:
         _console(sys.stdout.isatty(), stderr=False).print(table)
 
     def pairs(self, rows: Sequence[tuple[str, str]]) -> None:
-        """Names and values, one a line."""
+        """Names and values, one a line; on a terminal a long value goes on below its beginning."""
         width = max(len(name) for name, _ in rows)
+        terminal = sys.stdout.isatty()
+        columns = _console(terminal, stderr=False).width
         for name, value in rows:
-            self.line(f"{name:<{width}}  {value}")
+            room = max(columns - width - 2, _LEAST_WRAPPED)
+            lines = textwrap.wrap(value, room, break_on_hyphens=False, break_long_words=False)
+            for number, line in enumerate(lines if terminal and lines else [value]):
+                self.line(f"{'' if number else name:<{width}}  {line}")
 
     def findings(self, findings: Sequence[Finding]) -> None:
         """Verdicts with what to do, worst first, on standard error."""

@@ -10,11 +10,13 @@ import sysconfig
 import traceback
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from espdeploy import lazy, shell
 from espdeploy.errors import ToolFailed, UsageError
 from espdeploy.export.files import first_line, opset_of
+from espdeploy.protocols import BATCH, TensorInfo
 
 if TYPE_CHECKING:
     import torch
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 INPUT_NAME = "input"
-BATCH_NAME = "batch"
 #: below it PyTorch's exporter folds no constants, and TensorRT's parser documents 9 as its lowest
 OPSET_MIN = 9
 #: from here on the exporter that builds on torch.export writes the graph; below it only the TorchScript one can
@@ -47,6 +48,30 @@ def trace(
     ``output_0`` … where the module returns several. The module's training flags are as before afterwards.
 
     Raises:
+        UsageError, ToolFailed: as :func:`trace_named`.
+    """
+    image = TensorInfo(name=INPUT_NAME, shape=(BATCH, *input_shape[1:]), dtype="float32")
+    return trace_named(module, inputs=[image], batch=None if dynamic_batch else input_shape[0], opset=opset)
+
+
+def trace_named(
+    module: torch.nn.Module,
+    *,
+    inputs: Sequence[TensorInfo],
+    outputs: Sequence[str] = (),
+    batch: int | None,
+    opset: int,
+) -> ModelProto:
+    """Write a module of any inputs as an ONNX model; otherwise as :func:`trace`.
+
+    Args:
+        module: called with one tensor for each input, in order.
+        inputs: names, types and shapes; a dynamic extent is that of the batch.
+        outputs: the names of what it returns; none gives ``output``, or ``output_0`` …
+        batch: None keeps that extent dynamic, under the name ``batch``.
+        opset: of the model.
+
+    Raises:
         UsageError: the opset is out of range, or the module does not run on this shape or batch.
         ToolFailed: PyTorch's exporter failed; names the operator where it is known.
     """
@@ -58,11 +83,13 @@ def trace(
     torch = lazy.require("torch", extra="export")
     onnx = lazy.require("onnx", extra="export")
     # Two images show an output that does not follow the batch; torch.export takes an extent of 1 for a constant.
-    batches = (1, 2) if dynamic_batch else (input_shape[0],)
+    batches = (1, 2) if batch is None else (batch,)
     with _evaluating(module), torch.no_grad():
-        shapes = _output_shapes(module, input_shape, batches)
-        example = _example(input_shape, batches[-1])
-        model = _convert(module, example, opset=opset, dynamic_batch=dynamic_batch, outputs=len(shapes))
+        shapes = _output_shapes(module, inputs, batches)
+        signature = _Signature(
+            inputs=tuple(inputs), outputs=_names(outputs, shapes), output_shapes=shapes, dynamic=batch is None
+        )
+        model = _convert(module, _example(inputs, batches[-1]), signature, opset)
     for output, shape in zip(model.graph.output, shapes, strict=True):
         elem_type = output.type.tensor_type.elem_type
         output.CopyFrom(onnx.helper.make_tensor_value_info(output.name, elem_type, shape))
@@ -82,24 +109,66 @@ def _evaluating(module: torch.nn.Module) -> Iterator[None]:
             part.training = training
 
 
-def _example(input_shape: tuple[int, int, int, int], batch: int) -> torch.Tensor:
-    """A fixed input in 0..1; its values matter only to a module that looks at them."""
+@dataclass(frozen=True, kw_only=True)
+class _Signature:
+    """What goes in and comes out; dynamic extents are named ``batch`` where the batch is dynamic."""
+
+    inputs: tuple[TensorInfo, ...]
+    outputs: list[str]
+    output_shapes: list[tuple[int | str, ...]]
+    dynamic: bool
+
+    def dynamic_axes(self) -> dict[str, dict[int, str]]:
+        """By tensor, the position of the batch; empty where it is fixed."""
+        if not self.dynamic:
+            return {}
+        shapes = {item.name: item.shape for item in self.inputs} | dict(
+            zip(self.outputs, self.output_shapes, strict=True)
+        )
+        return {
+            name: {axis: BATCH for axis, extent in enumerate(shape) if isinstance(extent, str)}
+            for name, shape in shapes.items()
+        }
+
+
+def _names(given: Sequence[str], shapes: Sequence[object]) -> list[str]:
+    if not given:
+        return ["output"] if len(shapes) == 1 else [f"output_{index}" for index in range(len(shapes))]
+    if len(given) != len(shapes):
+        raise UsageError(f"the network returns {len(shapes)} tensors, and the names are for {len(given)}: {given}")
+    return list(given)
+
+
+def _example(inputs: Sequence[TensorInfo], batch: int) -> tuple[torch.Tensor, ...]:
+    """Fixed inputs in 0..1, and 0 for whole numbers; values matter only to a module that looks at them."""
     torch = lazy.require("torch", extra="export")
-    return torch.rand((batch, *input_shape[1:]), generator=torch.Generator().manual_seed(0))
+    return tuple(
+        torch.rand(item.extents(batch), generator=torch.Generator().manual_seed(0))
+        if item.dtype == "float32"
+        else torch.zeros(item.extents(batch), dtype=getattr(torch, item.dtype))
+        for item in inputs
+    )
+
+
+def _shown(inputs: Sequence[TensorInfo], batch: int) -> str:
+    """``1x3x24x32 (N,C,H,W)`` for an image, each with its name otherwise."""
+    texts = ["x".join(str(extent) for extent in item.extents(batch)) for item in inputs]
+    if len(inputs) == 1:
+        return f"{texts[0]} (N,C,H,W)"
+    return ", ".join(f"{item.name} {text}" for item, text in zip(inputs, texts, strict=True))
 
 
 def _output_shapes(
-    module: torch.nn.Module, input_shape: tuple[int, int, int, int], batches: Sequence[int]
+    module: torch.nn.Module, inputs: Sequence[TensorInfo], batches: Sequence[int]
 ) -> list[tuple[int | str, ...]]:
-    """The shape of each output, run for each batch; the first extent is ``batch`` where there are several."""
+    """The shape of each output, run for each batch; where there are several, the one that follows is ``batch``."""
     found = []
     for batch in batches:
-        shape_text = "x".join(str(extent) for extent in (batch, *input_shape[1:]))
         try:
-            found.append([tuple(leaf.shape) for leaf in _leaves(module(_example(input_shape, batch)))])
+            found.append([tuple(leaf.shape) for leaf in _leaves(module(*_example(inputs, batch)))])
         except Exception as error:  # a user's network may raise anything
             raise UsageError(
-                f"the network does not run on an input of {shape_text} (N,C,H,W)",
+                f"the network does not run on an input of {_shown(inputs, batch)}",
                 why=f"{first_line(error)}{_where(error)}",
                 do="give a --size that fits its strides, or mend the network",
             ) from error
@@ -107,13 +176,18 @@ def _output_shapes(
             raise UsageError("the network returns no tensor", do="return a tensor, or a list, tuple or dict of tensors")
     if len(batches) == 1:
         return list(found[0])
-    for first, second in zip(*found, strict=True):
-        if (first[:1], second[:1]) != ((batches[0],), (batches[1],)) or first[1:] != second[1:]:
-            raise UsageError(
-                f"the network's output does not follow the batch: {first} for one image, {second} for two",
-                do="export with a fixed batch: --batch 1",
-            )
-    return [(BATCH_NAME, *shape[1:]) for shape in found[0]]
+    return [_following(first, second) for first, second in zip(*found, strict=True)]
+
+
+def _following(first: tuple[int, ...], second: tuple[int, ...]) -> tuple[int | str, ...]:
+    """An output's shape with its batch named, from what it is for a batch of one and of two."""
+    differing = [pair for pair in zip(first, second, strict=False) if pair[0] != pair[1]]
+    if len(first) != len(second) or differing != [(1, 2)]:
+        raise UsageError(
+            f"the network's output does not follow the batch: {first} for one image, {second} for two",
+            do="export with a fixed batch: --batch 1",
+        )
+    return tuple(BATCH if a != b else a for a, b in zip(first, second, strict=True))
 
 
 def _leaves(value: Any) -> list[torch.Tensor]:
@@ -126,12 +200,10 @@ def _leaves(value: Any) -> list[torch.Tensor]:
 
 
 def _convert(
-    module: torch.nn.Module, example: torch.Tensor, *, opset: int, dynamic_batch: bool, outputs: int
+    module: torch.nn.Module, example: tuple[torch.Tensor, ...], signature: _Signature, opset: int
 ) -> ModelProto:
     """Run the exporter that writes ``opset``, quietly."""
     torch = lazy.require("torch", extra="export")
-    names = ["output"] if outputs == 1 else [f"output_{index}" for index in range(outputs)]
-    settings = {"opset_version": opset, "input_names": [INPUT_NAME], "output_names": names}
     write = _by_torchscript if opset < OPSET_TORCH_EXPORT else _by_torch_export
     lazy.require("onnxscript", extra="export")  # needed by the second; imported before its output is captured
     with shell.captured_output() as printed, warnings.catch_warnings(record=True) as caught:
@@ -139,7 +211,7 @@ def _convert(
             warnings.simplefilter("ignore", category)
         warnings.simplefilter("always", torch.jit.TracerWarning)
         try:
-            model = write(module, example, settings, dynamic_batch)
+            model = write(module, example, signature, opset)
         except Exception as error:  # the exporters let through whatever the network or they themselves raise
             raise _export_failed(error, opset) from error
         _log.debug("the exporter printed: %s", printed())
@@ -149,23 +221,42 @@ def _convert(
 
 
 def _by_torchscript(
-    module: torch.nn.Module, example: torch.Tensor, settings: dict[str, Any], dynamic_batch: bool
+    module: torch.nn.Module, example: tuple[torch.Tensor, ...], signature: _Signature, opset: int
 ) -> ModelProto:
     torch = lazy.require("torch", extra="export")
     onnx = lazy.require("onnx", extra="export")
-    axes = {name: {0: BATCH_NAME} for name in [INPUT_NAME, *settings["output_names"]]} if dynamic_batch else None
     buffer = io.BytesIO()
-    torch.onnx.export(module, (example,), buffer, dynamo=False, dynamic_axes=axes, **settings)
+    torch.onnx.export(
+        module,
+        example,
+        buffer,
+        dynamo=False,
+        opset_version=opset,
+        input_names=[item.name for item in signature.inputs],
+        output_names=signature.outputs,
+        dynamic_axes=signature.dynamic_axes() or None,
+    )
     return onnx.load_model_from_string(buffer.getvalue())
 
 
 def _by_torch_export(
-    module: torch.nn.Module, example: torch.Tensor, settings: dict[str, Any], dynamic_batch: bool
+    module: torch.nn.Module, example: tuple[torch.Tensor, ...], signature: _Signature, opset: int
 ) -> ModelProto:
     torch = lazy.require("torch", extra="export")
-    shapes = ({0: torch.export.Dim(BATCH_NAME)},) if dynamic_batch else None
+    axes = signature.dynamic_axes()
+    # one name for the first input; that the others follow it is found out, and naming them too draws a warning each
+    dims = [torch.export.Dim(BATCH), *[torch.export.Dim.DYNAMIC] * (len(signature.inputs) - 1)]
+    shapes = tuple(dict.fromkeys(axes[item.name], dim) for item, dim in zip(signature.inputs, dims)) if axes else None
     program = torch.onnx.export(
-        module, (example,), dynamo=True, external_data=False, verbose=False, dynamic_shapes=shapes, **settings
+        module,
+        example,
+        dynamo=True,
+        external_data=False,
+        verbose=False,
+        opset_version=opset,
+        input_names=[item.name for item in signature.inputs],
+        output_names=signature.outputs,
+        dynamic_shapes=shapes,
     )
     return program.model_proto
 

@@ -13,9 +13,10 @@ from espdeploy.artifacts import ClassSet, ModelCard, Preprocessing, sha256_of
 from espdeploy.errors import InputFileError, UsageError
 from espdeploy.lazy import require
 from espdeploy.networks import checkpoints, classes, registry
-from espdeploy.networks.counting import IMAGE_CHANNELS, count_module
+from espdeploy.networks.counting import count_module
 from espdeploy.networks.entry import NetworkEntry, ReleasedCheckpoint, SettingValue
 from espdeploy.networks.factories import last_line, literal, make, make_from
+from espdeploy.protocols import TensorInfo
 from espdeploy.specs import ImageSize, ModelSpec
 
 if TYPE_CHECKING:
@@ -30,12 +31,15 @@ class BuiltNetwork:
     """A network in evaluation mode without gradients, with what is known about it.
 
     ``notes`` holds what was assumed for want of knowledge, one sentence each; ``released`` is set where the
-    weights are a file that the authors released; ``jumps_pct`` is the registry entry's.
+    weights are a file that the authors released; ``jumps_pct`` is the registry entry's. ``inputs`` are what it takes,
+    with a dynamic extent for the batch; ``outputs`` their names, empty where nobody gave any.
     """
 
     module: nn.Module
     card: ModelCard
     size: ImageSize
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     released: ReleasedCheckpoint | None = None
     jumps_pct: float = 0.0
@@ -79,17 +83,18 @@ def _build_zoo(spec: ModelSpec, *, size: ImageSize | None, seed: int) -> BuiltNe
     network = registry.entry(spec.name)
     given = registry.parse_settings(network, spec.settings)
     weights = _read_weights(network, spec.weights, given) if spec.weights else None
-    settings = weights.identified.settings if weights else registry.with_defaults(network, given)
+    settings = _with_weights(network, weights, given) if weights else registry.with_defaults(network, given)
     released = weights.released if weights else None
     at = size or (released.size if released else registry.size_for(network, settings))
     registry.check_size(network, at)
+    registry.check_length(network, settings, at)
     with _seeded(seed):
         module = make(network, settings)
     if weights:
         # strict is off for the batch counters alone, which old files lack; identify() has matched all the rest
         module.load_state_dict(weights.identified.tensors, strict=False)
     class_set, preprocessing, notes = _data_of(network, settings, released)
-    if weights and not released and any(known.name == weights.path.name for known in network.checkpoints):
+    if weights and not released and any(k.sha256 and k.name == weights.path.name for k in network.checkpoints):
         notes = (*notes, f"{weights.path.name} is named as a released file, but its SHA-256 is another")
     card = ModelCard(
         name=network.name,
@@ -100,8 +105,9 @@ def _build_zoo(spec: ModelSpec, *, size: ImageSize | None, seed: int) -> BuiltNe
         weights=weights.path.name if weights else f"random initialisation, seed {seed}",
         weights_sha256=weights.sha256 if weights else None,
     )
-    finished = _finished(module, card, size=at, notes=notes, released=released)
-    return replace(finished, jumps_pct=network.jumps_pct)
+    inputs = registry.inputs_of(network, settings, at)
+    finished = _finished(module, card, inputs=inputs, size=at, notes=notes)
+    return replace(finished, released=released, jumps_pct=network.jumps_pct, outputs=network.outputs)
 
 
 def _build_factory(spec: ModelSpec, *, size: ImageSize, seed: int) -> BuiltNetwork:
@@ -118,26 +124,26 @@ def _build_factory(spec: ModelSpec, *, size: ImageSize, seed: int) -> BuiltNetwo
         weights_sha256=sha256_of(spec.weights) if spec.weights else None,
     )
     notes = ("pre-processing and classes are unknown: the factory does not state them",)
-    return _finished(module, card, size=size, notes=notes, released=None)
+    return _finished(module, card, inputs=(registry.image_input(size),), size=size, notes=notes)
 
 
 def _finished(
     module: nn.Module,
     card: ModelCard,
     *,
+    inputs: tuple[TensorInfo, ...],
     size: ImageSize,
     notes: tuple[str, ...],
-    released: ReleasedCheckpoint | None,
 ) -> BuiltNetwork:
-    """Ready for inference and counted, which proves that the network takes images of ``size``."""
+    """Ready for inference and counted, which proves that the network takes such inputs."""
     flushed = _flush_denormals(module)
     if flushed:
         notes = (*notes, f"{flushed:,} denormal weights were set to zero: they slow processors down and move no output")
     module.eval()
     module.requires_grad_(False)
-    counts = count_module(module, (1, IMAGE_CHANNELS, size.height, size.width))
+    counts = count_module(module, inputs)
     full = replace(card, params=counts.params, macs=counts.macs, espdeploy_version=__version__)
-    return BuiltNetwork(module=module, card=full, size=size, notes=notes, released=released)
+    return BuiltNetwork(module=module, card=full, size=size, inputs=inputs, notes=notes)
 
 
 def _flush_denormals(module: nn.Module) -> int:
@@ -160,16 +166,33 @@ def _flush_denormals(module: nn.Module) -> int:
 def _read_weights(network: NetworkEntry, path: Path, given: Mapping[str, SettingValue]) -> _Weights:
     """The checkpoint, checked against the network and the settings that were asked for."""
     identified = checkpoints.identify(checkpoints.load(path), path=path, expect=network.name)
-    checkpoints.check_agreement(identified.settings, given, path=path)
+    told = {name: value for name, value in identified.settings.items() if name not in _untold(network)}
+    checkpoints.check_agreement(told, given, path=path)
     sha256 = sha256_of(path)
     released = next((known for known in network.checkpoints if known.sha256 == sha256), None)
     return _Weights(path=path, sha256=sha256, identified=identified, released=released)
 
 
+def _untold(network: NetworkEntry) -> set[str]:
+    """Settings that no checkpoint tells: what was asked for holds."""
+    return {setting.name for setting in network.settings if not setting.in_weights}
+
+
+def _with_weights(
+    network: NetworkEntry, weights: _Weights, given: Mapping[str, SettingValue]
+) -> dict[str, SettingValue]:
+    return {**weights.identified.settings, **{name: given[name] for name in _untold(network) & set(given)}}
+
+
 def _data_of(
     network: NetworkEntry, settings: Mapping[str, SettingValue], released: ReleasedCheckpoint | None
-) -> tuple[ClassSet, Preprocessing, tuple[str, ...]]:
-    """Classes and pre-processing: those of the released file, else of the data set with as many classes."""
+) -> tuple[ClassSet | None, Preprocessing | None, tuple[str, ...]]:
+    """Classes and pre-processing: those of the released file, else of the data set with as many classes.
+
+    Both are None where the network takes no images.
+    """
+    if network.inputs is not None:
+        return None, None, ()
     count = int(settings["classes"])
     variant = network.variant(released.data) if released else network.variant_for(count)
     if variant is not None:

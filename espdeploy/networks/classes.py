@@ -95,13 +95,17 @@ CITYSCAPES = _class_set("cityscapes", _CITYSCAPES, ignore=(19, 255))
 CAMVID = _class_set("camvid", _CAMVID, ignore=(11,))
 
 
+_NO_LABEL = 255
+
+
 def generic(count: int) -> ClassSet:
     """Classes of an unknown data set: ``class_0`` …, in colours that differ from their neighbours'."""
     return ClassSet(
         name="unknown",
         names=tuple(f"class_{index}" for index in range(count)),
         palette=tuple(_spread_colour(index) for index in range(count)),
-        ignore=(255,),  # what label maps of most data sets hold where there is no label
+        # what label maps of most data sets hold where there is no label, unless it is a class
+        ignore=(_NO_LABEL,) if count <= _NO_LABEL else (),
     )
 
 

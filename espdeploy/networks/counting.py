@@ -6,7 +6,7 @@ FLOPs); biases, normalisation, activations, pooling, sums and functional calls s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -15,12 +15,15 @@ from espdeploy.errors import UsageError
 from espdeploy.lazy import require
 from espdeploy.networks.entry import NetworkEntry, SettingValue, Shape
 from espdeploy.networks.factories import last_line, make
+from espdeploy.networks.registry import IMAGE_INPUT, inputs_of
+from espdeploy.protocols import TensorInfo
 from espdeploy.specs import ImageSize
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-IMAGE_CHANNELS = 3
+#: the shape of the one input, or all inputs by name
+Given = Shape | Sequence[TensorInfo]
 NOTE = "multiply-adds of convolution and linear layers; parameters are all that are learned"
 
 
@@ -43,13 +46,17 @@ class ModelCounts:
     layers: tuple[LayerCount, ...]
     note: str
 
+    def params_in(self, paths: Sequence[str]) -> tuple[int, ...]:
+        """The parameters of the counted layers inside each of the modules at ``paths``."""
+        return tuple(sum(layer.params for layer in self.layers if layer.name.startswith(f"{path}.")) for path in paths)
+
 
 def count_params(module: nn.Module) -> int:
     """The learned parameters; one that several layers share counts once. Buffers do not count."""
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def count_macs(module: nn.Module, shape: Shape) -> int:
+def count_macs(module: nn.Module, shape: Given) -> int:
     """The multiply-adds for one input of ``shape`` (N, C, H, W), from shapes alone.
 
     Raises:
@@ -58,7 +65,7 @@ def count_macs(module: nn.Module, shape: Shape) -> int:
     return sum(layer.macs or 0 for layer in count_layers(module, shape))
 
 
-def count_layers(module: nn.Module, shape: Shape) -> tuple[LayerCount, ...]:
+def count_layers(module: nn.Module, shape: Given) -> tuple[LayerCount, ...]:
     """Every convolution and linear layer in the order of their first call; one called several times adds up.
 
     Raises:
@@ -71,15 +78,15 @@ def count_layers(module: nn.Module, shape: Shape) -> tuple[LayerCount, ...]:
         if isinstance(layer, _counted_types())
     ]
     try:
-        _run(module, shape, tally)
+        _run(module, _inputs(shape), tally)
     finally:
         for handle in handles:
             handle.remove()
     return tuple(tally.layers.values())
 
 
-def count_module(module: nn.Module, shape: Shape) -> ModelCounts:
-    """Parameters and multiply-adds of any network for one input of ``shape`` (N, C, H, W).
+def count_module(module: nn.Module, shape: Given) -> ModelCounts:
+    """Parameters and multiply-adds of any network for one input of ``shape`` (N, C, H, W), or for several inputs.
 
     Raises:
         UsageError: the network does not take an input of this shape.
@@ -103,7 +110,7 @@ def count_network(network: NetworkEntry, settings: Mapping[str, SettingValue], *
     torch = require("torch", extra="export")
     with torch.device("meta"):
         module = make(network, settings).eval()
-    return count_module(module, (1, IMAGE_CHANNELS, size.height, size.width))
+    return count_module(module, inputs_of(network, settings, size))
 
 
 class _Tally:
@@ -137,34 +144,49 @@ def _layer_macs(layer: nn.Module, given: Tensor, output: Tensor) -> int:
     return int(output.numel() * layer.in_channels // layer.groups * taps)
 
 
-def _run(module: nn.Module, shape: Shape, tally: _Tally) -> None:
+def _run(module: nn.Module, inputs: Sequence[TensorInfo], tally: _Tally) -> None:
     """Run on shapes alone; a network that cannot (it reads values, or holds hidden tensors) runs once for real."""
     torch = require("torch", extra="export")
     try:
-        _run_on_meta(module, shape)
+        _run_on_meta(module, inputs)
     except Exception as on_meta:  # code of the user's: anything may come
         tally.layers.clear()
         if any(tensor.is_meta for tensor in module.parameters()):
-            raise _does_not_run(module, shape, on_meta) from on_meta
+            raise _does_not_run(module, inputs, on_meta) from on_meta
         try:
             with torch.no_grad():
-                module(torch.zeros(shape))
+                module(*_zeros(inputs, device="cpu"))
         except Exception as error:
-            raise _does_not_run(module, shape, error) from error
+            raise _does_not_run(module, inputs, error) from error
 
 
-def _run_on_meta(module: nn.Module, shape: Shape) -> None:
+def _run_on_meta(module: nn.Module, inputs: Sequence[TensorInfo]) -> None:
     """One forward without data; the module keeps its own tensors."""
     torch = require("torch", extra="export")
     named = [*module.named_parameters(), *module.named_buffers()]
     shapes = {name: torch.empty_like(tensor, device="meta") for name, tensor in named}
     with torch.no_grad():
-        torch.func.functional_call(module, shapes, (torch.empty(shape, device="meta"),))
+        torch.func.functional_call(module, shapes, _zeros(inputs, device="meta"))
 
 
-def _does_not_run(module: nn.Module, shape: Shape, error: Exception) -> UsageError:
+def _inputs(shape: Given) -> tuple[TensorInfo, ...]:
+    """All inputs by name; a bare shape is that of the one image."""
+    named = tuple(item for item in shape if isinstance(item, TensorInfo))
+    if named:
+        return named
+    return (TensorInfo(name=IMAGE_INPUT, shape=tuple(n for n in shape if isinstance(n, int)), dtype="float32"),)
+
+
+def _zeros(inputs: Sequence[TensorInfo], *, device: str) -> tuple[Tensor, ...]:
+    """A tensor for each input, with a batch of one."""
+    torch = require("torch", extra="export")
+    return tuple(torch.zeros(item.extents(1), dtype=getattr(torch, item.dtype), device=device) for item in inputs)
+
+
+def _does_not_run(module: nn.Module, inputs: Sequence[TensorInfo], error: Exception) -> UsageError:
+    shapes = ", ".join("x".join(map(str, item.extents(1))) for item in inputs)
     return UsageError(
-        f"{type(module).__name__} does not run on an input of shape {'x'.join(map(str, shape))}",
+        f"{type(module).__name__} does not run on an input of shape {shapes}",
         why=last_line(error),
         do="choose another --size, or give a network whose forward takes one image tensor (N, C, H, W)",
     )

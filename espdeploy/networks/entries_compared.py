@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from espdeploy.artifacts import Preprocessing
 from espdeploy.networks.classes import CAMVID, CITYSCAPES, IMAGENET
-from espdeploy.networks.entry import DataVariant, NetworkEntry, Published, Setting, SettingValue
+from espdeploy.networks.entry import PAPERS_SIZE, DataVariant, NetworkEntry, Published, Setting, SettingValue
 from espdeploy.specs import ImageSize
 
 _MILLION = 1_000_000
@@ -47,7 +47,13 @@ _FREE_WIDTH = Setting(
 
 
 def _row(
-    settings: Mapping[str, SettingValue], macs_m: int, top1_pct: float, source: str, *, params_m: float | None = None
+    settings: Mapping[str, SettingValue],
+    macs_m: int,
+    top1_pct: float,
+    source: str,
+    *,
+    params_m: float | None = None,
+    macs_size: ImageSize = PAPERS_SIZE,
 ) -> Published:
     """A printed row of a classification network; both counts in millions."""
     return Published(
@@ -58,6 +64,7 @@ def _row(
         metric="top1_pct",
         value=top1_pct,
         data=_IMAGENET_VALIDATION,
+        macs_size=macs_size,
     )
 
 
@@ -92,6 +99,7 @@ _ENET = NetworkEntry(
         ),
         Published(settings={"form": "pytorch"}, source=_ESPNETV2_FIGURE_7C, macs=345 * _MILLION),
     ),
+    differences={"macs": "in print, transposed convolutions are left out"},
     note="form=pytorch, the common one, counts 351,804 parameters; the 0.364 M printed are those of form=torch7 "
     "(364,376). The 345 M multiply-adds printed for 224x224 are those of form=pytorch without its transposed "
     "convolutions: with them 388 M. Max-unpooling is rewritten for the export, with the same results; where two values "
@@ -121,6 +129,7 @@ _ERFNET = NetworkEntry(
             data=_CITYSCAPES_TEST,
         ),
     ),
+    differences={"macs": "in print, transposed convolutions are left out"},
     note="the 2.45 G multiply-adds printed for 224x224 leave the transposed convolutions out: with them 2.55 G. "
     "The parameters hold the encoder's own classifier (2,580 of them at 20 classes), which training uses and an "
     "exported file does not have",
@@ -143,8 +152,15 @@ _MOBILENETV1 = NetworkEntry(
         _row({"width": 0.75}, 325, 68.4, _V1_TABLE_6, params_m=2.6),
         _row({"width": 0.5}, 149, 63.7, _V1_TABLE_6, params_m=1.3),
         _row({"width": 0.25}, 41, 50.6, _V1_TABLE_6, params_m=0.5),
-        _row({"width": 0.25}, 34, 47.7, "ESPNetv2 paper, section 4.1; the authors' list of checkpoints, at 192x192"),
+        _row(
+            {"width": 0.25},
+            34,
+            47.7,
+            "ESPNetv2 paper, section 4.1; the authors' list of checkpoints, at 192x192",
+            macs_size=ImageSize(width=192, height=192),
+        ),
     ),
+    differences={"macs": "they fall with the image's area: the 34 M printed at 192x192 do not fit the 41 M at 224x224"},
     note="about 300 M multiply-adds: width=0.75 (325 M); 28 to 40 M: width=0.25 at 192x192 (30.2 M; the 34 M printed "
     "do not fit, as they fall with the area, from 41.0 M at 224x224)",
 )
@@ -161,6 +177,7 @@ _MOBILENETV2 = NetworkEntry(
     macs=300_774_272,
     factory="espdeploy.networks.mobilenet:mobilenetv2",
     published=(_row({"width": 1.0}, 300, 72.0, "MobileNetV2 paper, Table 4", params_m=3.4),),
+    differences={"params": "in print, scale and shift of the normalisation are left out"},
     note="about 300 M multiply-adds: width=1.0 (301 M); 28 to 40 M: width=0.35 at 160x160 (30.9 M), or width=0.25 "
     "(37.2 M). The 3.4 M parameters printed leave scale and shift of the normalisation out: 3.47 M without them",
 )
@@ -200,6 +217,7 @@ _SHUFFLENETV1 = NetworkEntry(
         _row({"groups": 8, "width": 1.5}, 290, 71.0, _SHUFFLENET_LIST, params_m=4.3),
         _row({"groups": 8, "width": 2.0}, 522, 72.9, _SHUFFLENET_LIST, params_m=6.5),
     ),
+    differences={"macs": "in print, the linear layer is left out"},
     note="about 300 M multiply-adds: width=1.5 (292 M); 28 to 40 M: width=0.5 (37.6 M), both with groups=3. What the "
     "paper prints for width 1.0 leaves the linear layer out, which adds up to 1 %. The parameters are our count, which "
     "the authors' list confirms. Where the groups do not divide a scaled width, the nearest that they divide is taken",
@@ -226,6 +244,7 @@ _SHUFFLENETV2 = NetworkEntry(
         _row({"width": 1.5}, 299, 72.6, _V2_TABLE_8, params_m=3.5),
         _row({"width": 2.0}, 591, 74.9, _V2_TABLE_8, params_m=7.4),
     ),
+    differences={"macs": "not known: the paper does not say what it counts beside convolutions and the linear layer"},
     note="about 300 M multiply-adds: width=1.5 (296 M); 28 to 40 M: width=0.5 (40.5 M). The printed multiply-adds are "
     "0.7 to 1.3 % above ours, at equal parameters; the paper does not say what it counts beside convolutions and the "
     "linear layer",

@@ -8,6 +8,7 @@ from __future__ import annotations
 from espdeploy.artifacts import Preprocessing
 from espdeploy.networks.classes import CAMVID, CITYSCAPES
 from espdeploy.networks.entry import DataVariant, NetworkEntry, Published, ReleasedCheckpoint, Setting
+from espdeploy.networks.module_formulas import MODULES
 from espdeploy.specs import ImageSize
 
 _PAPER = "ESPNet, Mehta et al., ECCV 2018 (arXiv 1803.06815)"
@@ -16,6 +17,11 @@ _WEIGHTS = "espdeploy.networks.espnet_weights"
 _TABLE_2F = "ESPNet paper, Table 2f (100 epochs)"
 _TABLE_2G = "ESPNet paper, Table 2g (300 epochs)"
 _VALIDATION = "Cityscapes validation"
+_REPOSITORY = "https://raw.githubusercontent.com/sacmehta/ESPNet"
+_ENCODERS = f"{_REPOSITORY}/61610a48c66e73feba0e547ef3cea966298b4847/pretrained/encoder"
+_DECODERS = f"{_REPOSITORY}/f35e34e4fa03b0bfb97464263ae38c6236ddb5c1/pretrained/decoder"
+_CAMVID_DECODERS = f"{_REPOSITORY}/c04861e438f7bea103388e3c1de316649bb6670f/pretrained/decoder"
+_LICENCE = "MIT"
 
 _CITYSCAPES = DataVariant(
     name="cityscapes",
@@ -51,6 +57,31 @@ _DECODER = Setting(
     help="channels joined before the last 3x3 convolution: level 1 alone, or with the input reinforcement",
 )
 
+#: what the studies of ESPNet-C vary (Figure 5, Table 2b, section 3.1)
+_STUDY = (
+    Setting(
+        name="module",
+        kind="str",
+        default="esp",
+        choices=MODULES,
+        help="in the place of the ESP modules; with another than esp, strided convolutions halve the resolution",
+    ),
+    Setting(
+        name="hff",
+        kind="bool",
+        default=True,
+        help="hierarchical feature fusion in ESP modules; a checkpoint does not tell it",
+        in_weights=False,
+    ),
+    Setting(
+        name="residual",
+        kind="bool",
+        default=True,
+        help="whether esp, shufflenet, resnext and resnet modules add their input; a checkpoint does not tell it",
+        in_weights=False,
+    ),
+)
+
 
 def _settings(alpha3: int) -> tuple[Setting, ...]:
     return (
@@ -58,6 +89,22 @@ def _settings(alpha3: int) -> tuple[Setting, ...]:
         Setting(name="alpha3", kind="int", default=alpha3, minimum=1, maximum=100, help="ESP modules at level 3"),
         Setting(name="k", kind="int", default=5, minimum=2, maximum=8, help="width divider of the ESP modules"),
         Setting(name="classes", kind="int", default=20, minimum=1, maximum=10_000, help="channels of the output"),
+    )
+
+
+def _not_at_hand(name: str, alpha3: int, miou_pct: float, *, url: str) -> ReleasedCheckpoint:
+    """A released file for Cityscapes that nobody here has had, so that its SHA-256 is not known."""
+    return ReleasedCheckpoint(
+        name=name,
+        sha256=None,
+        data="cityscapes",
+        size=_CITYSCAPES.size,
+        settings={"alpha2": 2, "alpha3": alpha3},
+        metric="miou_pct",
+        value=miou_pct,
+        source=f"{_TABLE_2G}, {_VALIDATION}",
+        url=url,
+        licence=_LICENCE,
     )
 
 
@@ -104,6 +151,10 @@ _ESPNET_A = NetworkEntry(
         _row_by_k(7, 152_000, 32.1),
         _row_by_k(8, 143_000, 30.3),
     ),
+    differences={
+        "params": "the table does not print the network that the text and Figure 4a describe, which is what is built "
+        "here; the 0.183 M of K = 5 are what it counts with a strided ESP module of 128 to 128 channels"
+    },
     note="built as the paper's text and Figure 4a describe it: 168,352 parameters, where Table 2f prints 0.183 M",
 )
 
@@ -126,7 +177,7 @@ _ESPNET_C = NetworkEntry(
     name="espnet-c",
     task="segmentation",
     paper=_PAPER,
-    settings=_settings(8),
+    settings=(*_settings(8), *_STUDY),
     data=_DATA,
     size_multiple=8,
     min_size=ImageSize(width=8, height=8),
@@ -144,9 +195,20 @@ _ESPNET_C = NetworkEntry(
             metric="miou_pct",
             value=53.3,
             source="ESPNet paper, Table 2g, Cityscapes validation",
+            url=f"{_ENCODERS}/espnet_p_2_q_8.pth",
+            licence=_LICENCE,
+            size_bytes=1_433_605,
         ),
+        _not_at_hand("espnetc_p_2_q_3.pth", 3, 49.0, url=f"{_ENCODERS}/espnet_p_2_q_3.pth"),
+        _not_at_hand("espnetc_p_2_q_5.pth", 5, 51.2, url=f"{_ENCODERS}/espnet_p_2_q_5.pth"),
     ),
     published=(_row(3, 187_000, 49.0), _row(5, 252_000, 51.2), _row(8, 349_000, 53.3)),
+    modules="espdeploy.networks.module_formulas:figures",
+    counted_modules=(7_680, 32_000),
+    note="module replaces the ESP modules of levels 2 and 3. With another than esp, standard strided convolutions "
+    "halve the resolution, as in the paper's study (Figure 5, alpha3=3, k=5; shufflenet with k=4): its resnet counts "
+    "1,204,514 parameters, 6.42 times the 187,529 of esp, where the text says 6.5. Where k does not divide the "
+    "channels, the formulas take floor(N / k) and give the rest to the first branch",
 )
 
 _ESPNET = NetworkEntry(
@@ -171,6 +233,9 @@ _ESPNET = NetworkEntry(
             metric="miou_pct",
             value=60.34,
             source="ESPNet paper, Table 4a, Cityscapes test",
+            url=f"{_DECODERS}/espnet_p_2_q_8.pth",
+            licence=_LICENCE,
+            size_bytes=1_501_621,
         ),
         ReleasedCheckpoint(
             name="espnet_p_2_q_3.pth",
@@ -181,6 +246,9 @@ _ESPNET = NetworkEntry(
             metric="miou_pct",
             value=56.3,
             source="ESPNet paper, Table 2g, Cityscapes validation",
+            url=f"{_DECODERS}/espnet_p_2_q_3.pth",
+            licence=_LICENCE,
+            size_bytes=840_008,
         ),
         ReleasedCheckpoint(
             name="espnet_p_2_q_8_camvid.pth",
@@ -191,7 +259,11 @@ _ESPNET = NetworkEntry(
             metric="miou_pct",
             value=68.69,
             source="the authors' code over 51 CamVid validation frames, void left out",
+            url=f"{_CAMVID_DECODERS}/espnet_p_2_q_8_camvid.pth",
+            licence=_LICENCE,
+            size_bytes=1_460_677,
         ),
+        _not_at_hand("espnet_p_2_q_5.pth", 5, 57.9, url=f"{_DECODERS}/espnet_p_2_q_5.pth"),
     ),
     published=(
         _row(3, 202_000, 56.3),
@@ -208,6 +280,7 @@ _ESPNET = NetworkEntry(
         ),
     ),
     note="the 424 M multiply-adds printed for 224x224 leave the transposed convolutions out: with them 451 M",
+    differences={"macs": "in print, transposed convolutions are left out"},
 )
 
 ENTRIES: tuple[NetworkEntry, ...] = (_ESPNET, _ESPNET_C, _ESPNET_B, _ESPNET_A)

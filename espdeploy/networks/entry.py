@@ -16,7 +16,10 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """One hyper-parameter. ``kind`` is ``int``, ``float``, ``str`` or ``bool``; a bound of None is open."""
+    """One hyper-parameter. ``kind`` is ``int``, ``float``, ``str`` or ``bool``; a bound of None is open.
+
+    ``in_weights`` is off where a checkpoint's tensors do not tell the value, as with a sum that is left away.
+    """
 
     name: str
     kind: str
@@ -25,6 +28,7 @@ class Setting:
     minimum: float | None = None
     maximum: float | None = None
     help: str = ""
+    in_weights: bool = True
 
     def describe(self) -> str:
         """The values it takes, for messages: ``a whole number from 1 to 100``, ``16 or 19``."""
@@ -38,11 +42,14 @@ class Setting:
 
 @dataclass(frozen=True, kw_only=True)
 class DataVariant:
-    """A data set that a network was trained on, with what the network then expects and answers."""
+    """A data set that a network was trained on, with what the network then expects and answers.
+
+    ``classes`` and ``preprocessing`` are None where the data are no images.
+    """
 
     name: str
-    classes: ClassSet
-    preprocessing: Preprocessing
+    classes: ClassSet | None
+    preprocessing: Preprocessing | None
     size: ImageSize
 
 
@@ -50,22 +57,36 @@ class DataVariant:
 class ReleasedCheckpoint:
     """A file that the authors released, recognised by its SHA-256.
 
-    ``metric`` names what ``value`` is, with its unit; ``source`` says who measured it, on what.
+    ``metric`` names what ``value`` is, with its unit; ``source`` says who measured it, on what. ``sha256`` and
+    ``size_bytes`` are None for a file that was not at hand: it is listed, and not proven to load. ``url`` is None
+    where no address is known, ``licence`` where the authors state none.
     """
 
     name: str
-    sha256: str
+    sha256: str | None
     data: str  # the name of a DataVariant
     size: ImageSize
     metric: str | None
     value: float | None
     source: str
     settings: Mapping[str, SettingValue] = field(default_factory=lambda: MappingProxyType({}))
+    url: str | None = None
+    licence: str | None = None
+    size_bytes: int | None = None
+
+    @property
+    def read(self) -> bool:
+        """Whether the file was at hand: it loads, and a test holds its outputs against the authors' own."""
+        return self.sha256 is not None
+
+
+#: the input size at which both papers count multiply-adds
+PAPERS_SIZE = ImageSize(width=224, height=224)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """A row of a paper's table: figures as printed, for the settings that it names."""
+    """A row of a paper's table: figures as printed, for the settings that it names; ``macs`` hold at ``macs_size``."""
 
     settings: Mapping[str, SettingValue]
     source: str
@@ -74,6 +95,33 @@ class Published:
     metric: str | None = None
     value: float | None = None
     data: str | None = None
+    macs_size: ImageSize = PAPERS_SIZE
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModuleFigures:
+    """A module that a network repeats, with a paper's formulas for it (see ``module_formulas``).
+
+    ``path`` is its first place in the network, ``map_size`` the size of its maps in pixels. ``params`` (weights of
+    convolutions alone), ``memory_floats`` (values that its convolutions write for one image) and
+    ``effective_receptive_field`` (pixels a side) are by formula, ``counted_params`` is counted in the built network.
+    """
+
+    name: str
+    path: str
+    repeats: int
+    in_channels: int
+    out_channels: int
+    map_size: ImageSize
+    params: int
+    memory_floats: int
+    effective_receptive_field: int
+    counted_params: int | None = None
+
+    @property
+    def memory_mb(self) -> float:
+        """The memory at 4 bytes for each value, in MB of 10^6 bytes."""
+        return fp32_size_mb(self.memory_floats)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +132,12 @@ class NetworkEntry:
     default size (a test counts them anew). ``factory`` is ``module:function``, called with every setting as a
     keyword argument; ``weights_format`` is a module with ``RENAMES`` and ``read_settings`` (see ``espnet_weights``).
     ``jumps_pct`` is the share of the output values that rounding may move far: above 0 only where the network
-    chooses places by comparing values, as max-unpooling does.
+    chooses places by comparing values, as max-unpooling does. ``inputs`` is ``module:function``, from all settings to
+    the :class:`~espdeploy.protocols.TensorInfo` of each input (None: one image), and ``outputs`` names the outputs;
+    the size of such a network is (``seq_len``, 1). ``modules`` is ``module:function``, from all settings and the size
+    to :class:`ModuleFigures`; ``counted_modules`` are their ``counted_params`` with the default settings.
+    ``differences`` says under ``params`` and ``macs`` why our counts are not the printed ones where they are over 1 %
+    away and rounding does not explain it.
     """
 
     name: str
@@ -102,6 +155,11 @@ class NetworkEntry:
     published: tuple[Published, ...] = ()
     note: str = ""
     jumps_pct: float = 0.0
+    inputs: str | None = None
+    outputs: tuple[str, ...] = ()
+    modules: str | None = None
+    counted_modules: tuple[int, ...] = ()
+    differences: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
     def default_size(self) -> ImageSize:
@@ -109,12 +167,12 @@ class NetworkEntry:
         return self.data[0].size
 
     @property
-    def preprocessing(self) -> Preprocessing:
+    def preprocessing(self) -> Preprocessing | None:
         """The pre-processing of the default data set."""
         return self.data[0].preprocessing
 
     @property
-    def classes(self) -> ClassSet:
+    def classes(self) -> ClassSet | None:
         """The classes of the default data set."""
         return self.data[0].classes
 
@@ -129,7 +187,7 @@ class NetworkEntry:
 
     def variant_for(self, classes: int) -> DataVariant | None:
         """The data set with so many classes; None where the network has none such."""
-        return next((variant for variant in self.data if len(variant.classes.names) == classes), None)
+        return next((known for known in self.data if known.classes and len(known.classes.names) == classes), None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,6 +204,7 @@ class NetworkSummary:
     checkpoints: tuple[ReleasedCheckpoint, ...]
     published: tuple[Published, ...]
     note: str
+    modules: tuple[ModuleFigures, ...] = ()
 
     @property
     def size_mb(self) -> float:

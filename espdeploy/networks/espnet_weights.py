@@ -9,7 +9,9 @@ from espdeploy.networks.entry import SettingValue, Shape
 from espdeploy.networks.module_formulas import LEVEL_CHANNELS, narrow
 
 #: where the parallel branches of a module stand, one for each of K
-_BRANCHES = {"esp": "pyramid.", "inception": "towers.", "resnext": "paths.", "asp": "atrous."}
+_BRANCHES = {"inception": "towers.", "resnext": "paths.", "asp": "atrous."}
+#: a layer that only this module has
+_LAYERS = {"mobilenet": "pointwise.weight", "resnet": "second.weight"}
 
 #: applied in order to each tensor name; our own names pass through unchanged
 RENAMES: tuple[tuple[str, str], ...] = (
@@ -40,12 +42,10 @@ RENAMES: tuple[tuple[str, str], ...] = (
 def read_settings(shapes: Mapping[str, Shape]) -> dict[str, SettingValue]:
     """The settings that the shapes tell, by our names; what cannot be read is left out."""
     prefix = "encoder." if any(name.startswith("encoder.") for name in shapes) else ""
-    module, branches = _module(shapes, f"{prefix}stage3.0.")
     settings: dict[str, SettingValue] = {
         "alpha2": _repeats(shapes, f"{prefix}stage2."),
         "alpha3": _repeats(shapes, f"{prefix}stage3."),
-        "module": module,
-        "k": branches,
+        **_module(shapes, prefix),
     }
     classifier = shapes.get(f"{prefix}classifier.weight")
     if classifier:
@@ -56,19 +56,21 @@ def read_settings(shapes: Mapping[str, Shape]) -> dict[str, SettingValue]:
     return settings
 
 
-def _module(shapes: Mapping[str, Shape], prefix: str) -> tuple[str, int]:
-    """Which module stands at ``prefix``, and its width divider K; 0 where it has none."""
+def _module(shapes: Mapping[str, Shape], prefix: str) -> dict[str, SettingValue]:
+    """Which module the encoder is made of, and the width divider K where the tensors tell it."""
+    esp_branches = sum(name.startswith(f"{prefix}down2.pyramid.") for name in shapes)
+    if esp_branches:
+        return {"module": "esp", "k": esp_branches}
+    block = f"{prefix}stage3.0."
     for module, branches in _BRANCHES.items():
-        found = len(
-            {name[: name.find(".", len(prefix + branches))] for name in shapes if name.startswith(prefix + branches)}
-        )
-        if found:
-            return module, found
-    reduce = shapes.get(f"{prefix}reduce.weight")
+        if found := _repeats(shapes, block + branches):
+            return {"module": module, "k": found}
+    reduce = shapes.get(f"{block}reduce.weight")
     if reduce is not None:
         fits = (k for k in range(2, 9) if narrow("shufflenet", LEVEL_CHANNELS[3], k=k) == reduce[0])
-        return "shufflenet", next(fits, 0)
-    return ("mobilenet" if f"{prefix}pointwise.weight" in shapes else "resnet"), 0
+        return {"module": "shufflenet", "k": next(fits, 0)}
+    named = [module for module, layer in _LAYERS.items() if f"{block}{layer}" in shapes]
+    return {"module": named[0]} if named else {}
 
 
 def _repeats(shapes: Mapping[str, Shape], prefix: str) -> int:

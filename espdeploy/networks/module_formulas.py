@@ -80,9 +80,9 @@ def memory_floats(kind: str, shape: ModuleShape) -> int:
 
 
 def effective_receptive_field(kind: str, shape: ModuleShape) -> int:
-    """The side, in pixels, of what one output pixel sees: (n - 1) 2^(K - 1) + 1 where a branch is dilated by 2^(K - 1)."""
+    """The side, in pixels, of what one output pixel sees: (n - 1) 2^(K - 1) + 1 with dilations up to 2^(K - 1)."""
     if kind in ("esp", "asp"):
-        return (shape.kernel - 1) * 2 ** (shape.k - 1) + 1
+        return ((shape.kernel - 1) << (shape.k - 1)) + 1
     return 2 * (shape.kernel - 1) + 1 if kind == "resnet" else shape.kernel
 
 

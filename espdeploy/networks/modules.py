@@ -7,7 +7,7 @@ input are added only after the sum. Importing this module loads PyTorch.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
@@ -150,20 +150,17 @@ class AtrousPyramid(nn.Module):
 
 
 def module(kind: str, channels: int, *, k: int, hff: bool = True, residual: bool = True) -> nn.Module:
-    """A module of the study that takes and gives ``channels`` channels; ``kind`` is one of ``module_formulas.MODULES``."""
-    if kind == "esp":
-        return ESP(channels, channels, k=k, hff=hff, residual=residual)
-    if kind == "mobilenet":
-        return MobileNetModule(channels, channels)
-    if kind == "shufflenet":
-        return ShuffleNetModule(channels, k=k, residual=residual)
-    if kind == "inception":
-        return InceptionModule(channels, channels, k=k)
-    if kind == "resnext":
-        return ResNextModule(channels, k=k, residual=residual)
-    if kind == "resnet":
-        return ResNetModule(channels, residual=residual)
-    return AtrousPyramid(channels, channels, k=k)
+    """A module of the study that takes and gives ``channels`` channels; ``kind`` is one of ``MODULES``."""
+    makers: dict[str, Callable[[], nn.Module]] = {
+        "esp": lambda: ESP(channels, channels, k=k, hff=hff, residual=residual),
+        "mobilenet": lambda: MobileNetModule(channels, channels),
+        "shufflenet": lambda: ShuffleNetModule(channels, k=k, residual=residual),
+        "inception": lambda: InceptionModule(channels, channels, k=k),
+        "resnext": lambda: ResNextModule(channels, k=k, residual=residual),
+        "resnet": lambda: ResNetModule(channels, residual=residual),
+        "asp": lambda: AtrousPyramid(channels, channels, k=k),
+    }
+    return makers[kind]()
 
 
 def check_switches(kind: str, *, hff: bool, residual: bool) -> None:

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 from espdeploy.errors import UsageError, nearest
-from espdeploy.networks import entries_compared, entries_espnet, entries_espnetv2
-from espdeploy.networks.entry import NetworkEntry, NetworkSummary, Setting, SettingValue
+from espdeploy.networks import entries_compared, entries_eru, entries_espnet, entries_espnetv2
+from espdeploy.networks.entry import ModuleFigures, NetworkEntry, NetworkSummary, Setting, SettingValue
+from espdeploy.protocols import BATCH, TensorInfo
 from espdeploy.specs import ImageSize
 
 #: every network by its name, in the order in which it is listed
 REGISTRY: dict[str, NetworkEntry] = {
-    entry.name: entry for entry in (*entries_espnet.ENTRIES, *entries_espnetv2.ENTRIES, *entries_compared.ENTRIES)
+    entry.name: entry
+    for entry in (
+        *entries_espnet.ENTRIES,
+        *entries_espnetv2.ENTRIES,
+        *entries_compared.ENTRIES,
+        *entries_eru.ENTRIES,
+    )
 }
+#: what a network of images calls its one input, and its channels
+IMAGE_INPUT, IMAGE_CHANNELS = "input", 3
 
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 
@@ -86,6 +98,39 @@ def check_size(network: NetworkEntry, size: ImageSize) -> None:
     )
 
 
+def check_length(network: NetworkEntry, settings: Mapping[str, SettingValue], size: ImageSize) -> None:
+    """Check that no image size is asked for where the network takes text, whose length is a setting.
+
+    Raises:
+        UsageError: the size is not (``seq_len``, 1).
+    """
+    if network.inputs is not None and size != size_for(network, settings):
+        raise UsageError(
+            f"{network.name} takes no images, and --size {size} does not fit it",
+            why=f"its input is a text of seq_len={settings['seq_len']} tokens",
+            do=f"--set seq_len={size.width} instead of --size",
+        )
+
+
+def inputs_of(network: NetworkEntry, settings: Mapping[str, SettingValue], size: ImageSize) -> tuple[TensorInfo, ...]:
+    """The network's inputs; the extent that counts images or texts is named ``batch``.
+
+    Args:
+        network: the entry.
+        settings: all of them.
+        size: of the images.
+    """
+    if network.inputs is None:
+        return (image_input(size),)
+    inputs: Callable[..., tuple[TensorInfo, ...]] = _resolve(network.inputs)
+    return inputs(settings)
+
+
+def image_input(size: ImageSize) -> TensorInfo:
+    """The one input of a network of images, (batch, 3, H, W)."""
+    return TensorInfo(name=IMAGE_INPUT, shape=(BATCH, IMAGE_CHANNELS, size.height, size.width), dtype="float32")
+
+
 def summary(
     network: NetworkEntry, settings: Mapping[str, SettingValue] | None = None, *, size: ImageSize | None = None
 ) -> NetworkSummary:
@@ -103,12 +148,15 @@ def summary(
     full = with_defaults(network, settings or {})
     at = size or size_for(network, full)
     check_size(network, at)
-    params, macs = network.params, network.macs
+    check_length(network, full, at)
+    params, macs, in_modules = network.params, network.macs, network.counted_modules
+    modules = _modules(network, full, at)
     if full != network.defaults or at != network.default_size:
         from espdeploy.networks.counting import count_network  # loads PyTorch, which the facts do without
 
         counts = count_network(network, full, size=at)
         params, macs = counts.params, counts.macs or 0
+        in_modules = counts.params_in([module.path for module in modules])
     return NetworkSummary(
         name=network.name,
         task=network.task,
@@ -120,11 +168,32 @@ def summary(
         checkpoints=network.checkpoints,
         published=network.published,
         note=network.note,
+        modules=tuple(replace(module, counted_params=count) for module, count in zip(modules, in_modules, strict=True)),
     )
 
 
+def _modules(network: NetworkEntry, settings: Mapping[str, SettingValue], size: ImageSize) -> Sequence[ModuleFigures]:
+    """The formulas' figures of the network's modules; none where no paper gives any."""
+    if network.modules is None:
+        return ()
+    figures: Callable[..., Sequence[ModuleFigures]] = _resolve(network.modules)
+    return figures(settings, size)
+
+
+def _resolve(reference: str) -> Callable[..., Any]:
+    """The function behind ``module:function``, loaded when it is asked for."""
+    module_name, _, function = reference.partition(":")
+    found: Callable[..., Any] = getattr(importlib.import_module(module_name), function)
+    return found
+
+
 def size_for(network: NetworkEntry, settings: Mapping[str, SettingValue]) -> ImageSize:
-    """The image size where none is asked for: that of the data set with as many classes, else the default."""
+    """The image size where none is asked for: that of the data set with as many classes, else the default.
+
+    A network of texts has (``seq_len``, 1).
+    """
+    if network.inputs is not None:
+        return ImageSize(width=int(settings["seq_len"]), height=1)
     classes = settings.get("classes")
     variant = network.variant_for(classes) if isinstance(classes, int) else None
     return variant.size if variant else network.default_size

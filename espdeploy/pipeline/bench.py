@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from espdeploy import parity, store
+from espdeploy import store
 from espdeploy.artifacts import utc_now
 from espdeploy.bench.loop import measure, timer_overhead_us
 from espdeploy.devices.detect import Machine
@@ -17,14 +16,12 @@ from espdeploy.monitors.process import ProcessMonitor
 from espdeploy.monitors.sampler import Sampler
 from espdeploy.pipeline.assemble import Observed, Sources, record_of
 from espdeploy.pipeline.evaluate import evaluate_runner
+from espdeploy.pipeline.feeds import feeds
 from espdeploy.pipeline.opening import check_is_here, check_precision, choose_runtime
-from espdeploy.pipeline.targets import Target, TargetRequest, concrete_shape, describe, resolve
+from espdeploy.pipeline.targets import Target, TargetRequest, concrete_inputs, describe, resolve
 from espdeploy.protocols import Clock, Progress, Runner, SystemClock
 from espdeploy.records import Accuracy, Record, Thermal
 from espdeploy.specs import BenchSpec
-
-if TYPE_CHECKING:
-    from espdeploy.protocols import Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,10 +121,11 @@ class _Watch:
 
 def _observe(request: BenchRequest, target: Target, machine: Machine, *, started: str, watch: _Watch) -> Observed:
     runner, clock, spec = target.runner, watch.clock, request.spec
-    shape = concrete_shape(runner.inputs[0], request.target)
-    model, model_notes = describe(runner, target, shape)
+    inputs = concrete_inputs(runner.inputs, runner.card, request.target)
+    model, model_notes = describe(runner, target, inputs[0].extents(1))
     sources = _sources(clock)
-    step = runner.stepper(_feed(runner, shape))
+    # zeros or noise can run faster, and draw less power, than real data
+    step = runner.stepper(feeds(inputs, runner.card, count=1, batch=1)[0])
     timer_us = timer_overhead_us(clock)
     start_c = hottest_c()
     with Sampler(sources.monitors, clock=clock, period_s=spec.sample_period_s) as sampler:
@@ -165,15 +163,6 @@ def _sources(clock: Clock) -> Sources:
         why = f"power was not measured: {found.reason}; {found.do}"
         return Sources(monitors=(process,), power=None, power_note=why)
     return Sources(monitors=(process, found), power=found, power_note=None)
-
-
-def _feed(runner: Runner, shape: tuple[int, ...]) -> dict[str, Tensor]:
-    """One input that looks like a photograph: zeros or noise can run faster, and draw less power, than real data."""
-    preprocessing = runner.card.preprocessing if runner.card else None
-    image = parity.real_looking_inputs(
-        (shape[0], shape[1], shape[2], shape[3]), count=1, seed=0, preprocessing=preprocessing
-    )[0]
-    return {runner.inputs[0].name: image}
 
 
 def _idle_w(sampler: Sampler, sources: Sources, spec: BenchSpec, clock: Clock, *, measured: bool) -> float | None:

@@ -1,4 +1,4 @@
-"""Where engines that espdeploy makes for itself are kept."""
+"""Where engines that espdeploy makes for itself, and weights that it fetched, are kept."""
 
 from __future__ import annotations
 
@@ -17,5 +17,15 @@ def engine_cache() -> Path:
     here = Path.cwd() / "engines"
     if any(here.glob("*.toml")):
         return here / "build"
+    return _user_cache() / "engines"
+
+
+def weights_cache() -> Path:
+    """Where fetched weights are kept: in the place that ``ESPDEPLOY_CACHE`` names, else in the user's cache folder."""
+    named = os.environ.get("ESPDEPLOY_CACHE")
+    return (Path(named) if named else _user_cache()) / "weights"
+
+
+def _user_cache() -> Path:
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "espdeploy" / "engines"
+    return (Path(base) if base else Path.home() / ".cache") / "espdeploy"

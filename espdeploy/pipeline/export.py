@@ -11,21 +11,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from espdeploy import export, lazy, parity, passes
-from espdeploy.artifacts import ModelCard, OnnxArtifact
+from espdeploy.artifacts import ModelCard, OnnxArtifact, check_replaceable
 from espdeploy.backends.registry import open_runner
 from espdeploy.backends.source import FileSource
 from espdeploy.errors import MissingCapability, UsageError
 from espdeploy.parity import Parity
+from espdeploy.pipeline.feeds import class_axes, feeds
 from espdeploy.pipeline.opening import available_threads
-from espdeploy.protocols import Progress
+from espdeploy.protocols import Progress, TensorInfo
 from espdeploy.specs import DeviceProfile, ImageSize, ModelSpec, RunSpec
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
+    from espdeploy.pipeline.feeds import Feed
     from espdeploy.protocols import Tensor
 
-Answer = Callable[["Tensor"], "list[Tensor]"]
+Answer = Callable[["Feed"], "list[Tensor]"]
 
 _PARITY_RUNTIMES = ("onnxruntime", "openvino")
 _PARITY_INPUTS = 2
@@ -87,13 +89,14 @@ class Exported:
 
 @dataclass(frozen=True, kw_only=True)
 class _Original:
-    """What the export is held against: its graph before the passes, and its answer to an input."""
+    """What the export is held against: its graph before the passes, and its answer to inputs of ``batch``."""
 
     model: ModelProto
     card: ModelCard | None
-    input_shape: tuple[int, int, int, int]
+    inputs: tuple[TensorInfo, ...]
     answer: Answer
     default_name: str
+    batch: int = 1
     notes: tuple[str, ...] = ()
     jumps_pct: float = 0.0
 
@@ -109,19 +112,16 @@ def export_model(request: ExportRequest, output: Path | None, progress: Progress
         InternalError: the written graph does not compute what the network does.
     """
     opset = _opset(request)
+    if output is not None:
+        check_replaceable(output)
     with tempfile.TemporaryDirectory(prefix="espdeploy-export-") as scratch:
         original = _original(request, opset, Path(scratch), progress)
         progress(2, _STAGES, "simplifying")
         names = passes.pipeline_for(simplify=request.simplify)
-        inputs = parity.real_looking_inputs(
-            original.input_shape,
-            count=_PARITY_INPUTS,
-            seed=0,
-            preprocessing=original.card.preprocessing if original.card else None,
-        )
+        fed = feeds(original.inputs, original.card, count=_PARITY_INPUTS, batch=original.batch, noise=True)
 
         def prove(model: ModelProto) -> Parity:
-            return _prove(model, original, inputs, Path(scratch))
+            return _prove(model, original, fed, Path(scratch))
 
         def verify(model: ModelProto) -> None:
             parity.check(prove(model), jumps_pct=original.jumps_pct)
@@ -161,7 +161,7 @@ def _jump_notes(proven: Parity) -> tuple[str, ...]:
 def _opset(request: ExportRequest) -> int:
     """The opset that is asked for, within what the device can read."""
     profile = request.profile
-    wanted = request.opset or profile.opset
+    wanted = profile.opset if request.opset is None else request.opset
     if profile.tensorrt and wanted > profile.tensorrt.opset_max:
         raise UsageError(
             f"{profile.name} cannot read opset {wanted}",
@@ -183,23 +183,24 @@ def _from_network(request: ExportRequest, opset: int, progress: Progress) -> _Or
 
     progress(0, _STAGES, "building the network")
     built = build(request.model, size=request.size)
-    shape = (request.batch or 1, 3, built.size.height, built.size.width)
     progress(1, _STAGES, "tracing")
-    traced = export.trace(built.module, input_shape=shape, opset=opset, dynamic_batch=request.batch is None)
+    traced = export.trace_named(
+        built.module, inputs=built.inputs, outputs=built.outputs, batch=request.batch, opset=opset
+    )
     module: Any = built.module
     torch = lazy.require("torch", extra="export")
 
-    def answer(tensor: Tensor) -> list[Tensor]:
+    def answer(feed: Feed) -> list[Tensor]:
         with torch.inference_mode():
-            result = module(torch.from_numpy(tensor))
+            result = module(*(torch.from_numpy(feed[item.name]) for item in built.inputs))
         return [item.numpy() for item in (result if isinstance(result, (list, tuple)) else [result])]
 
-    probe = (_DYNAMIC_PROBE_BATCH, *shape[1:]) if request.batch is None else shape
     return _Original(
         model=traced,
         card=built.card,
-        input_shape=probe,
+        inputs=built.inputs,
         answer=answer,
+        batch=request.batch or _DYNAMIC_PROBE_BATCH,
         default_name=f"{_safe(built.card.name)}_{built.size}.onnx",
         notes=built.notes,
         jumps_pct=built.jumps_pct,
@@ -233,18 +234,24 @@ def _from_file(request: ExportRequest, scratch: Path) -> _Original:
         )
     copy = scratch / "original.onnx"
     export.save(model, copy, None)
-    shape = tuple(extent if isinstance(extent, int) else 1 for extent in facts.inputs[0].shape)
     return _Original(
         model=model,
         card=facts.card,
-        input_shape=(shape[0], shape[1], shape[2], shape[3]),
-        answer=lambda tensor: _run(copy, tensor),
+        inputs=facts.inputs,
+        answer=lambda feed: _run(copy, feed),
         default_name=f"{_safe(path.stem)}_simplified.onnx",
         notes=() if facts.card else ("the file carries no espdeploy metadata: pre-processing and classes are unknown",),
     )
 
 
 def _check_image_input(facts: export.GraphFacts, path: Path) -> None:
+    odd = [item.name for item in facts.outputs if item.dtype == "unknown"]
+    if odd:
+        raise UsageError(
+            f"{path} has the output {odd[0]}, which is no tensor",
+            why="sequences and optional values cannot be compared, nor built for devices",
+            do="export the network again with tensors as its outputs",
+        )
     shapes = [list(item.shape) for item in facts.inputs]
     if len(shapes) != 1 or len(shapes[0]) != 4:
         raise UsageError(
@@ -254,13 +261,14 @@ def _check_image_input(facts: export.GraphFacts, path: Path) -> None:
         )
 
 
-def _prove(model: ModelProto, original: _Original, inputs: list[Tensor], scratch: Path) -> Parity:
+def _prove(model: ModelProto, original: _Original, fed: list[Feed], scratch: Path) -> Parity:
     candidate = scratch / "candidate.onnx"
     export.save(model, candidate, None)
-    return parity.compare(original.answer, lambda tensor: _run(candidate, tensor), inputs)
+    axes = class_axes(original.card, len(model.graph.output))
+    return parity.compare(original.answer, lambda feed: _run(candidate, feed), fed, class_axis=axes)
 
 
-def _run(path: Path, tensor: Tensor) -> list[Tensor]:
+def _run(path: Path, feed: Feed) -> list[Tensor]:
     runtime = next((name for name in _PARITY_RUNTIMES if lazy.available(name)), None)
     if runtime is None:
         raise MissingCapability(
@@ -268,7 +276,7 @@ def _run(path: Path, tensor: Tensor) -> list[Tensor]:
         )
     spec = RunSpec(runtime=runtime, threads=available_threads())
     with open_runner(FileSource(path=path), spec) as runner:
-        return list(runner.infer({runner.inputs[0].name: tensor}).values())
+        return list(runner.infer(feed).values())
 
 
 def _safe(name: str) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from espdeploy import __version__
-from espdeploy.artifacts import utc_now, write_atomic
+from espdeploy.artifacts import check_replaceable, utc_now, write_atomic
 from espdeploy.report.html import render
 from espdeploy.store import read_folder
 
@@ -25,10 +25,11 @@ def write_report(folder: Path, output: Path | None) -> WrittenReport:
 
     Raises:
         InputFileError: no record can be read there.
-        MissingCapability: the page cannot be written.
+        UsageError, MissingCapability: the page cannot be written there.
     """
     stored = read_folder(folder)
     final = output or (folder if folder.is_dir() else folder.parent) / "report.html"
+    check_replaceable(final)
     now = utc_now()
     page = render(stored.records, stored.left_out, generated=now, espdeploy_version=__version__)
     write_atomic(final, page.encode())

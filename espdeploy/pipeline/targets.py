@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 from espdeploy import __version__, lazy, units
-from espdeploy.artifacts import sha256_of
+from espdeploy.artifacts import ModelCard, sha256_of
 from espdeploy.backends.registry import open_runner
 from espdeploy.backends.source import ModuleSource
 from espdeploy.errors import UsageError
 from espdeploy.pipeline.cache import engine_cache
 from espdeploy.pipeline.export import ExportRequest, export_model
+from espdeploy.pipeline.feeds import takes_text
 from espdeploy.pipeline.opening import available_threads, check_precision, choose_runtime, open_file
 from espdeploy.pipeline.passport import Passport
 from espdeploy.protocols import Progress, Runner, TensorInfo
@@ -121,6 +123,29 @@ def concrete_shape(info: TensorInfo, request: TargetRequest) -> tuple[int, ...]:
     return tuple(shape)
 
 
+def concrete_inputs(inputs: Sequence[TensorInfo], card: ModelCard | None, request: TargetRequest) -> list[TensorInfo]:
+    """The inputs with dynamic extents filled in: one image, or the text and state of a language model.
+
+    Raises:
+        UsageError: as :func:`concrete_shape`; ``--size`` for a network of texts.
+    """
+    if not takes_text(card):
+        return [dataclasses.replace(inputs[0], shape=concrete_shape(inputs[0], request))]
+    if request.size is not None:
+        raise UsageError(
+            f"--size {request.size} does not fit {card.name if card else 'the network'}",
+            why="it takes no images, but a text of a fixed number of tokens",
+            do="leave --size away; with --model, --set seq_len=N sets the tokens",
+        )
+    fixed = inputs[0].shape[0]
+    if isinstance(fixed, int) and request.batch not in (None, 1, fixed):
+        raise UsageError(
+            f"the engine's input is {list(inputs[0].shape)} (N,T), which --batch cannot change",
+            do="export the network at that batch, or leave the option away",
+        )
+    return [dataclasses.replace(item, shape=item.extents(request.batch or 1)) for item in inputs]
+
+
 def _file_target(request: TargetRequest, path: Path) -> Target:
     if request.model is not None and (request.model.settings or request.model.weights):
         raise UsageError(f"--set and --weights cannot change {path}", why="its weights are fixed", do="leave them away")
@@ -143,11 +168,11 @@ def _module_target(request: TargetRequest, model: ModelSpec) -> Target:
     from espdeploy.networks.build import build  # loads PyTorch
 
     built = build(model, size=request.size)
-    shape = (request.batch or 1, _CHANNELS, built.size.height, built.size.width)
+    inputs = tuple(dataclasses.replace(item, shape=item.extents(request.batch or 1)) for item in built.inputs)
     spec = RunSpec(runtime="torch", precision=request.precision, threads=request.threads or available_threads())
     identity = built.card.weights_sha256 or hashlib.sha256(msgspec.json.encode(built.card)).hexdigest()
     return Target(
-        runner=open_runner(ModuleSource(module=built.module, input_shape=shape, card=built.card), spec),
+        runner=open_runner(ModuleSource(module=built.module, inputs=inputs, card=built.card), spec),
         name=built.card.name,
         sha256=identity,
         provenance={"module": built.card.name, "weights": built.card.weights},

@@ -105,7 +105,11 @@ class _Redirects(HTTPRedirectHandler):
         self, req: Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
     ) -> Request | None:
         """The next request; the SHA-256 decides what comes of it."""
-        _check_address(newurl, self._job)
+        try:
+            _check_address(newurl, self._job)
+        except InputFileError:
+            fp.close()
+            raise
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
     http_error_308 = HTTPRedirectHandler.http_error_302  # Python 3.10 does not know it
@@ -129,8 +133,12 @@ def _check_address(url: str, job: Job) -> None:
         return
     if parts.scheme == "http" and parts.hostname in _LOOPBACK and job.limits.loopback_http:
         return
+    raise _not_secure(url, job)
+
+
+def _not_secure(url: str, job: Job) -> InputFileError:
     redirected = "" if url == job.file.url else f"{job.file.url} redirects to "
-    raise InputFileError(
+    return InputFileError(
         f"{redirected}{url}, which is not https",
         why="files are fetched over secure connections alone; a network's sign-in page redirects so",
         do=job.by_hand,
@@ -148,6 +156,9 @@ def _refused(job: Job, error: HTTPError) -> EspdeployError | RangeRefused:
             do=f"find {job.file.name} with SHA-256 {job.file.sha256} elsewhere, and save it as {job.final}",
         )
     if 300 <= error.code < 400:
+        target = error.headers.get("Location", "")
+        if urlsplit(target).scheme not in ("", "http", "https"):  # urllib has refused it itself
+            return _not_secure(target, job)
         return InputFileError(f"{url} redirects in a circle, or more than {_REDIRECTS_MAX} times", do=job.by_hand)
     return MissingCapability(
         f"{urlsplit(url).hostname} answers HTTP {error.code} {error.msg}".rstrip(),

@@ -11,7 +11,19 @@ import pytest
 
 from tests.cli.conftest import Run, assert_contract_error, start
 
-COMMANDS = ["models", "devices", "doctor", "export", "build", "bench", "eval", "predict", "report", "quickstart"]
+COMMANDS = [
+    "models",
+    "devices",
+    "doctor",
+    "export",
+    "build",
+    "bench",
+    "eval",
+    "predict",
+    "report",
+    "compare",
+    "quickstart",
+]
 HEAVY = ["torch", "onnx", "onnxruntime", "openvino", "tensorrt", "onnxsim", "numpy", "PIL"]
 BLOCKING = """
 import sys
@@ -25,7 +37,9 @@ sys.exit(main({arguments!r}))
 """
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["devices"], ["models"], ["bench", "--help"], ["--version"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["devices"], ["models"], ["weights", "list"], ["bench", "--help"], ["--version"]]
+)
 def test_light_commands_work_with_every_heavy_package_blocked(arguments: list[str]) -> None:
     script = BLOCKING.format(heavy=set(HEAVY), arguments=arguments)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)

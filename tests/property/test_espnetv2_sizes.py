@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -54,7 +56,7 @@ def classification(scale: float, classes: int, *, groups: int, shortcut: bool) -
     channels = [level1, level2, 2 * level2, 4 * level2, 8 * level2]
     last = 1280 if scale > 1.5 else 1024
     total = 27 * level1 + norm_act(level1)
-    for before, after in zip(channels, channels[1:], strict=False):
+    for before, after in pairwise(channels):
         total += strided(before, after, groups=groups, shortcut=shortcut)
     for width, repeats in zip(channels[2:], (3, 7, 3), strict=True):
         total += repeats * eesp(width, width, groups=groups)

@@ -101,6 +101,38 @@ def test_more_than_rounding_is_refused_with_the_figures(rel: float, agreement: f
     assert "input 3" in caught.value.why
 
 
+def test_the_share_of_values_over_the_limit_is_that_of_the_worst_input() -> None:
+    def jump(x: np.ndarray) -> np.ndarray:
+        changed = x.copy()
+        changed.flat[: int(x.flat[0])] += np.float32(1)  # so many values as the first says
+        return changed
+
+    inputs = [np.full((1, 2, 5, 5), value, np.float32) for value in (1.0, 3.0, 2.0)]
+    found = parity.compare(lambda x: x, jump, inputs)
+    assert found.over_limit_pct == 100 * 3 / 50
+    assert parity.compare(lambda x: x, lambda x: x * np.float32(1 + 5e-5), inputs).over_limit_pct == 0
+
+
+@pytest.mark.parametrize(("allowed_pct", "accepted"), [(0.0, False), (0.2, False), (0.3, True), (1.0, True)])
+def test_few_jumps_are_accepted_only_where_they_are_allowed(allowed_pct: float, accepted: bool) -> None:
+    found = parity.Parity(
+        max_abs_err=0.5, max_rel_err=0.1, argmax_agreement_pct=100.0, worst_input=0, over_limit_pct=0.25
+    )
+    if accepted:
+        parity.check(found, jumps_pct=allowed_pct)
+    else:
+        with pytest.raises(InternalError, match=r"relative error 0\.1"):
+            parity.check(found, jumps_pct=allowed_pct)
+
+
+def test_jumps_that_are_allowed_do_not_excuse_other_classes() -> None:
+    found = parity.Parity(
+        max_abs_err=0.5, max_rel_err=0.1, argmax_agreement_pct=99.0, worst_input=0, over_limit_pct=0.25
+    )
+    with pytest.raises(InternalError, match="equal classes"):
+        parity.check(found, jumps_pct=1.0)
+
+
 PLAIN = Preprocessing(channel_order="RGB", divisor=255.0, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 
 

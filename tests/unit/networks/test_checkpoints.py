@@ -55,22 +55,25 @@ def test_our_own_state_dicts_are_identified(name: str, tmp_path: Path) -> None:
     path = tmp_path / "own.pth"
     torch.save(module.state_dict(), path)
     found = checkpoints.identify(checkpoints.load(path), path=path)
-    assert (found.network, found.settings) == (name, {**SETTINGS, **extra})
+    assert (found.network, found.settings) == (name, registry.with_defaults(registry.entry(name), SETTINGS | extra))
 
 
 def test_released_names_without_batch_counters_are_identified() -> None:
     tensors = released({k: v for k, v in network("espnet-c").state_dict().items() if "num_batches" not in k})
     found = checkpoints.identify(tensors, path=Path("x.pth"), expect="espnet-c")
-    assert (found.network, found.settings) == ("espnet-c", SETTINGS)
+    assert (found.network, found.settings) == (
+        "espnet-c", {**SETTINGS, "module": "esp", "hff": True, "residual": True},
+    )  # fmt: skip
     torch.testing.assert_close(found.tensors["stage3.1.pyramid.dilation4.weight"], tensors["level3.1.d4.conv.weight"])
 
 
 @pytest.mark.data
 @pytest.mark.parametrize("name", sorted(registry.REGISTRY))
 def test_released_files_have_the_registered_sha256_and_settings(data_dir: Path, name: str) -> None:
-    for known in registry.entry(name).checkpoints:
+    for known in (known for known in registry.entry(name).checkpoints if known.read):
         path = next((data_dir / "weights").rglob(known.name))
         assert sha256_of(path) == known.sha256
+        assert path.stat().st_size == known.size_bytes
         found = checkpoints.identify(checkpoints.load(path), path=path)
         assert found.network == name
         assert dict(known.settings).items() <= found.settings.items()

@@ -118,11 +118,11 @@ def test_the_unit_costs_seven_times_less_than_esp() -> None:
 
 
 def test_the_strided_unit_pools_what_it_does_not_make() -> None:
-    unit = StridedEESP(8, 20, reach=9, hff=True, grouped=True, shortcut=False).eval()
+    unit = StridedEESP(8, 24, reach=9, hff=True, grouped=True, shortcut=False).eval()
     positive = torch.rand(1, 8, 9, 6)
     with torch.no_grad():
         output = unit(positive, None)
-    assert output.shape == (1, 20, 5, 3)
+    assert output.shape == (1, 24, 5, 3)
     torch.testing.assert_close(output[0, :, 1, 1][:8], positive[0, :, 1:4, 1:4].mean((1, 2)))
 
 
@@ -168,3 +168,11 @@ def test_an_unknown_reduction_is_refused() -> None:
     with pytest.raises(UsageError, match="reduction=plain") as caught:
         build(ModelSpec(name="espnetv2", settings={"reduction": "plain"}))
     assert "group or pointwise" in caught.value.why
+
+
+def test_what_weights_do_not_tell_is_asked_for(tmp_path: Path) -> None:
+    torch.save(network(scale=0.5, hff=False).state_dict(), tmp_path / "x.pth")
+    spec = ModelSpec(name="espnetv2", settings={"hff": "false"}, weights=tmp_path / "x.pth")
+    built = build(spec, size=ImageSize(width=32, height=32))
+    assert (built.card.settings["hff"], built.card.settings["scale"]) == (False, 0.5)
+    assert not any(unit.hff for unit in built.module.modules() if isinstance(unit, DepthwisePyramid))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+from functools import cache
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 import numpy as np
 import onnxruntime
@@ -14,23 +15,28 @@ from onnx import ModelProto
 from torch import nn
 
 from espdeploy.export import save, trace
-from espdeploy.networks import registry
 from espdeploy.networks.build import BuiltNetwork, build
 from espdeploy.networks.onnx_counting import count_onnx
 from espdeploy.passes import apply, pipeline_for
 from espdeploy.specs import ImageSize, ModelSpec
 
-CASES = [
-    ("espnetv2", {"scale": "0.5"}, [(97, 65), (224, 224)]),
-    ("espnetv2-seg", {"scale": "0.5", "head": "paper"}, [(16, 16), (96, 48)]),
-    ("espnetv2-seg", {"scale": "0.5", "head": "edgenets"}, [(16, 16), (176, 112)]),
+Case = tuple[str, tuple[tuple[str, str], ...], tuple[int, int]]
+
+#: network, settings, size; two sizes each
+CLASSIFICATION: list[Case] = [("espnetv2", (("scale", "0.5"),), size) for size in ((97, 65), (224, 224))]
+PAPER: list[Case] = [("espnetv2-seg", (("scale", "0.5"), ("head", "paper")), size) for size in ((96, 48), (16, 16))]
+EDGENETS: list[Case] = [
+    ("espnetv2-seg", (("scale", "0.5"), ("head", "edgenets")), size) for size in ((176, 112), (16, 16))
 ]
-SIZED = [(name, settings, size) for name, settings, sizes in CASES for size in sizes]
+ALL = [*CLASSIFICATION, *PAPER, *EDGENETS]
+ONE_EACH = [CLASSIFICATION[0], PAPER[0], EDGENETS[0]]
 
 
-def built_at(name: str, settings: dict[str, str], size: tuple[int, int]) -> BuiltNetwork:
+@cache
+def built_at(case: Case) -> BuiltNetwork:
     """With normalisations as after training: fresh ones are the identity and would hide an error in their folding."""
-    built = build(ModelSpec(name=name, settings=settings), size=ImageSize(width=size[0], height=size[1]))
+    name, settings, (width, height) = case
+    built = build(ModelSpec(name=name, settings=dict(settings)), size=ImageSize(width=width, height=height))
     generator = torch.Generator().manual_seed(1)
     for layer in built.module.modules():
         if isinstance(layer, nn.BatchNorm2d):
@@ -39,16 +45,19 @@ def built_at(name: str, settings: dict[str, str], size: tuple[int, int]) -> Buil
     return built
 
 
-def exported(built: BuiltNetwork, *, opset: int, dynamic: bool = False) -> ModelProto:
+@cache
+def exported(case: Case, *, opset: int, dynamic: bool = False) -> ModelProto:
+    """Traced and simplified; kept, because several tests look at the same file."""
+    built = built_at(case)
     shape = (1, 3, built.size.height, built.size.width)
-    return apply(
-        trace(built.module, input_shape=shape, opset=opset, dynamic_batch=dynamic), pipeline_for(simplify=True)
-    ).model
+    traced = trace(built.module, input_shape=shape, opset=opset, dynamic_batch=dynamic)
+    return apply(traced, pipeline_for(simplify=True)).model
 
 
-def relative_error(built: BuiltNetwork, model: ModelProto, *, batch: int = 1) -> float:
-    image = np.random.default_rng(3).standard_normal((batch, 3, built.size.height, built.size.width))
-    image = image.astype(np.float32)
+def relative_error(case: Case, model: ModelProto, *, batch: int = 1) -> float:
+    built = built_at(case)
+    shape = (batch, 3, built.size.height, built.size.width)
+    image = np.random.default_rng(3).standard_normal(shape).astype(np.float32)
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     expected = built.module(torch.from_numpy(image)).numpy()
     (output,) = session.run(None, {session.get_inputs()[0].name: image})
@@ -56,61 +65,55 @@ def relative_error(built: BuiltNetwork, model: ModelProto, *, batch: int = 1) ->
     return float(np.abs(output - expected).max() / np.abs(expected).max())
 
 
-@pytest.mark.parametrize(("name", "settings", "size"), SIZED)
-def test_opset_13_gives_what_pytorch_gives(
-    name: str, settings: dict[str, str], size: tuple[int, int], caplog: pytest.LogCaptureFixture
-) -> None:
-    built = built_at(name, settings, size)
-    assert relative_error(built, exported(built, opset=13)) <= 1e-4
-    assert not caplog.records  # the tracer warns where it bakes in what it should not
+@pytest.mark.parametrize("case", ALL, ids=str)
+def test_opset_13_gives_what_pytorch_gives(case: Case) -> None:
+    assert relative_error(case, exported(case, opset=13)) <= 1e-4
 
 
-@pytest.mark.parametrize(("name", "settings", "size"), [SIZED[0], SIZED[3], SIZED[5]])
-def test_the_default_opset_gives_what_pytorch_gives(name: str, settings: dict[str, str], size: tuple[int, int]) -> None:
-    built = built_at(name, settings, size)
-    assert relative_error(built, exported(built, opset=20)) <= 1e-4
+@pytest.mark.parametrize("case", ONE_EACH, ids=str)
+def test_the_default_opset_gives_what_pytorch_gives(case: Case) -> None:
+    assert relative_error(case, exported(case, opset=20)) <= 1e-4
 
 
-@pytest.mark.parametrize(("name", "settings", "size"), [SIZED[0], SIZED[3], SIZED[5]])
-def test_the_batch_stays_dynamic(name: str, settings: dict[str, str], size: tuple[int, int]) -> None:
-    built = built_at(name, settings, size)
-    assert relative_error(built, exported(built, opset=13, dynamic=True), batch=3) <= 1e-4
+def test_the_batch_stays_dynamic() -> None:
+    model = exported(EDGENETS[0], opset=13, dynamic=True)
+    assert relative_error(EDGENETS[0], model, batch=3) <= 1e-4
 
 
-@pytest.mark.parametrize(("name", "settings", "size"), [SIZED[1], SIZED[3], SIZED[5]])
-def test_the_file_has_the_multiply_adds_of_the_network(
-    name: str, settings: dict[str, str], size: tuple[int, int], tmp_path: Path
-) -> None:
-    built = built_at(name, settings, size)
-    path = save(exported(built, opset=13), tmp_path / "x.onnx", built.card).path
-    counts = count_onnx(path)
-    assert counts.macs == built.card.macs
-    assert built.card.params is not None
-    assert 0 <= built.card.params - counts.params < 0.05 * built.card.params  # folded or unused
+def test_nothing_is_baked_in_that_the_tracer_warns_of(caplog: pytest.LogCaptureFixture) -> None:
+    built = built_at(EDGENETS[1])
+    trace(built.module, input_shape=(1, 3, 16, 16), opset=13, dynamic_batch=True)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("case", ONE_EACH, ids=str)
+def test_the_file_has_the_multiply_adds_of_the_network(case: Case, tmp_path: Path) -> None:
+    card = built_at(case).card
+    counts = count_onnx(save(exported(case, opset=13), tmp_path / "x.onnx", card).path)
+    assert counts.macs == card.macs
+    assert card.params is not None
+    assert 0 <= card.params - counts.params < 0.05 * card.params  # folded or unused
 
 
 @pytest.fixture(scope="module")
-def trt() -> Any:
+def trt() -> ModuleType:
     if importlib.util.find_spec("tensorrt_rtx") is None:
         pytest.skip("tensorrt_rtx is not installed: pip install tensorrt-rtx-cu13")
     return pytest.importorskip("tensorrt_rtx", reason="tensorrt_rtx does not load", exc_type=ImportError)
 
 
 @pytest.mark.parametrize("opset", [13, 20])
-@pytest.mark.parametrize(("name", "settings", "size"), [SIZED[0], SIZED[3], SIZED[5]])
-def test_tensorrt_rtx_builds_it(
-    trt: Any, name: str, settings: dict[str, str], size: tuple[int, int], opset: int
-) -> None:
-    built = built_at(name, settings, size)
+@pytest.mark.parametrize("case", ONE_EACH, ids=str)
+def test_tensorrt_rtx_builds_it(trt: ModuleType, case: Case, opset: int) -> None:
+    name, _, (width, height) = case
     logger = trt.Logger(trt.Logger.ERROR)
     builder = trt.Builder(logger)
     network = builder.create_network(0)
     parser = trt.OnnxParser(network, logger)
-    parsed = parser.parse(exported(built, opset=opset).SerializeToString())
+    parsed = parser.parse(exported(case, opset=opset).SerializeToString())
     assert parsed, [parser.get_error(index).desc() for index in range(parser.num_errors)]
-    classes = int(registry.entry(name).defaults["classes"])
-    spatial = () if name == "espnetv2" else (size[1], size[0])
-    assert tuple(network.get_output(0).shape) == (1, classes, *spatial)
+    expected = (1, 1000) if name == "espnetv2" else (1, 20, height, width)
+    assert tuple(network.get_output(0).shape) == expected
     config = builder.create_builder_config()
     config.num_compute_capabilities = 1
     config.set_compute_capability(trt.ComputeCapability.SM89, 0)
