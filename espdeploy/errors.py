@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+_NAMES_SHOWN = 30
+
 
 class EspdeployError(Exception):
     """A failure that the user can act on: what happened, why, and what to do.
@@ -65,9 +67,11 @@ class Interrupted(EspdeployError):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """The known name closest to ``name`` as ``did you mean "x"?``, or all names when none is close."""
+    """The known name closest to ``name`` as ``did you mean "x"?``, or the names when none is close."""
     names = sorted(known)
-    close = get_close_matches(name, names, n=1, cutoff=0.5)
+    by_lower = {known_name.lower(): known_name for known_name in names}
+    close = get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)
     if close:
-        return f'did you mean "{close[0]}"?'
-    return "known: " + ", ".join(names)
+        return f'did you mean "{by_lower[close[0]]}"?'
+    more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
+    return "known: " + ", ".join(names[:_NAMES_SHOWN]) + more

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
+import sys
 from types import ModuleType
 
 from espdeploy.errors import MissingCapability
@@ -16,6 +18,7 @@ def require(module: str, *, extra: str) -> ModuleType:
         MissingCapability: the package is absent, or present and unable to load.
     """
     top_level = module.partition(".")[0]
+    _report_to_nobody()
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
@@ -35,6 +38,16 @@ def available(module: str) -> bool:
         return importlib.util.find_spec(module) is not None
     except (ImportError, ValueError):
         return False
+
+
+def _report_to_nobody() -> None:
+    """Keep runtimes from reporting to their makers: a measurement takes place beside no uploads, and stays private.
+
+    ONNX Runtime 1.31 and OpenVINO 2026 do so once imported, and write an identity into the home folder for it.
+    ``ORT_DISABLE_TELEMETRY=0`` in the environment leaves ONNX Runtime as it comes.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # OpenVINO then takes its own stub
 
 
 def _broken(module: str, error: Exception) -> MissingCapability:

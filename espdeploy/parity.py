@@ -197,7 +197,7 @@ def _difference(expected: Tensor, actual: Tensor, *, where: str, class_axis: int
         raise UsageError(
             f"the network itself gives {_not_finite(expected)} in {where}",
             why="its weights are damaged, or do not fit it",
-            do="check the file given with --weights",
+            do="check the weights that it was made with, or make it again from others",
         )
     if not np.isfinite(actual).all():
         raise InternalError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+import shlex
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from espdeploy.records import SCHEMA, Record
 MAX_RECORD_BYTES = 256 * 1_000_000
 _UNSAFE = re.compile(r"[^A-Za-z0-9.]+")
 _STARTED_CHARS, _MODEL_CHARS, _DEVICE_CHARS, _ID_CHARS = 20, 60, 40, 40
-_HOW_TO_MAKE_SOME = "espdeploy bench --results DIR writes one"
+_HOW_TO_MAKE_SOME = "espdeploy bench --model espnet --results DIR writes one"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,7 +229,7 @@ def _candidates(folder: Path) -> list[Path]:
     except OSError as error:
         raise InputFileError(
             f"cannot read {folder}: {error.strerror or error}",
-            do=f"espdeploy bench --results {folder} makes the folder and a record in it",
+            do=f"{_bench_into(folder)} makes the folder and a record in it",
         ) from error
     return sorted(path for path in found if not path.name.startswith("."))
 
@@ -252,5 +253,9 @@ def _no_records(folder: Path, left_out: list[LeftOut]) -> InputFileError:
     return InputFileError(
         f"no record in {folder}",
         why="; ".join(reasons + more) or "it holds no .json file",
-        do=f"espdeploy bench --results {folder if folder.is_dir() else 'DIR'}",
+        do=_bench_into(folder if folder.is_dir() else Path("DIR")),
     )
+
+
+def _bench_into(folder: Path) -> str:
+    return shlex.join(["espdeploy", "bench", "--model", "espnet", f"--results={folder}"])

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from espdeploy.errors import UsageError
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from espdeploy.protocols import Tensor, TensorInfo
 
 
@@ -15,7 +17,7 @@ def checked_feed(feed: Mapping[str, Tensor], inputs: Sequence[TensorInfo]) -> di
     """``feed`` with contiguous arrays of the right type.
 
     Raises:
-        UsageError: a missing or unknown input name, or a shape that the engine does not take.
+        UsageError: a missing or unknown input name, or a shape or type that the engine does not take.
     """
     import numpy as np
 
@@ -30,8 +32,23 @@ def checked_feed(feed: Mapping[str, Tensor], inputs: Sequence[TensorInfo]) -> di
                 f"input {item.name} has shape {list(array.shape)}, the engine takes {list(item.shape)}",
                 do="export the network at that size (--size WIDTHxHEIGHT, --batch N), or feed images of the engine's",
             )
-        checked[item.name] = np.ascontiguousarray(array, dtype=item.dtype)
+        checked[item.name] = np.ascontiguousarray(array, dtype=_numeric(item))
     return checked
+
+
+def _numeric(info: TensorInfo) -> np.dtype[np.generic]:
+    import numpy as np
+
+    try:
+        dtype = np.dtype(info.dtype)
+    except TypeError:
+        dtype = np.dtype(object)
+    if dtype.kind not in "fiub":
+        raise UsageError(
+            f"input {info.name} holds {info.dtype}, which is no type that images can be given in",
+            do="export the network with an input of float32",
+        )
+    return dtype
 
 
 def _fits(shape: tuple[int, ...], expected: tuple[int | str, ...]) -> bool:

@@ -6,6 +6,7 @@ Source: the Python API reference of onnxruntime (``SessionOptions``, ``Inference
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from espdeploy.protocols import Tensor
 
 _PROVIDER = "CPUExecutionProvider"
+_CODE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : (Load model from .* failed: ?)?")
+_SOURCE_PLACE = re.compile(r"/\S+\.(?:cc|cpp|h):\d+ [^()]*\([^()]*\)(?: const)? ")
 _DTYPES = {
     "tensor(float)": "float32",
     "tensor(float16)": "float16",
@@ -115,14 +118,18 @@ def _open_session(runtime: ModuleType, path: Path, threads: int) -> object:
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.log_severity_level = 3  # its warnings go to standard error, where only ours belong
+    options.log_severity_level = (
+        4  # what it logs goes to standard error, where only ours belongs; its errors are raised
+    )
     try:
         return runtime.InferenceSession(str(path), options, providers=[_PROVIDER])
     except Exception as error:  # onnxruntime's classes share no base but Exception
+        why = _first_line(error)
+        advice = "check that it is an ONNX file; export it again, with a lower --opset if the reader is older"
         raise InputFileError(
             f"onnxruntime {runtime.__version__} cannot open {path}",
-            why=_first_line(error),
-            do="check that it is an ONNX file; export it again, with a lower --opset if the reader is older",
+            why=why,
+            do="put the file that holds its weights beside it" if "External data" in why else advice,
         ) from error
 
 
@@ -134,7 +141,9 @@ def _translated(call: Callable[[], list[Tensor]], path: Path) -> list[Tensor]:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    """What went wrong, without the code, the path (which our own text names) and the place in the C++ source."""
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return _CODE.sub("", _SOURCE_PLACE.sub("", line)) or line
 
 
 def _tensor_info(item: Any) -> TensorInfo:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from espdeploy import lazy
 from espdeploy.artifacts import ModelCard
 from espdeploy.backends.feeds import checked_feed
-from espdeploy.backends.onnx_precision import shares_pct
+from espdeploy.backends.onnx_precision import shares_pct, unknown_opset
 from espdeploy.backends.source import Source, onnx_path
 from espdeploy.errors import InputFileError, MissingCapability, ToolFailed, UsageError
 from espdeploy.protocols import RunnerFacts, TensorInfo
@@ -103,20 +103,31 @@ class OpenVinoRunner:
     def stepper(self, feed: Mapping[str, Tensor]) -> Callable[[], object]:
         """A synchronous run of one request whose input tensors are set once, so no copy is timed."""
         runtime = lazy.require("openvino", extra="cpu")
-        for name, array in checked_feed(feed, self.inputs).items():
-            self._request.set_tensor(name, runtime.Tensor(array, shared_memory=True))
+        try:
+            for name, array in checked_feed(feed, self.inputs).items():
+                self._request.set_tensor(name, runtime.Tensor(array, shared_memory=True))
+        except RuntimeError as error:
+            raise ToolFailed(f"openvino cannot feed {self._path}", why=_last_line(error)) from error
         request = self._request
         return functools.partial(request.infer, share_inputs=True, share_outputs=True)
 
 
 def _read(runtime: ModuleType, path: Path) -> Any:
+    unknown = unknown_opset(path)
+    if unknown is not None:  # openvino would read it as the newest that it knows
+        raise InputFileError(
+            f"{path} is of opset {unknown}, which is newer than the installed onnx knows",
+            do="export it again with --opset 20, or pip install -U onnx openvino",
+        )
     try:
         return runtime.Core().read_model(path)
     except RuntimeError as error:
+        why = _last_line(error)
+        advice = "check that it is an ONNX file; export it again, with a lower --opset if the reader is older"
         raise InputFileError(
             f"openvino {runtime.__version__.partition('-')[0]} cannot open {path}",
-            why=_last_line(error),
-            do="check that it is an ONNX file; export it again, with a lower --opset if the reader is older",
+            why=why,
+            do="put the file that holds its weights beside it" if "externally stored" in why else advice,
         ) from error
 
 
@@ -160,7 +171,7 @@ def _convolution_shares(compiled: Any) -> Mapping[str, float] | None:
 
 
 def _last_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[-1]
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1].removeprefix("-- ")
 
 
 def _tensor_info(port: Any) -> TensorInfo:

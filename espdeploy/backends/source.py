@@ -47,7 +47,8 @@ def onnx_path(source: Source, runtime: str) -> Path:
     if not isinstance(source, FileSource):
         raise InputFileError(f"{runtime} opens ONNX files, not modules", do="espdeploy export first")
     if not source.path.is_file():
-        raise InputFileError(f"{source.path} does not exist or is not a file", do="check the path")
+        what = "is not a file" if source.path.exists() else "does not exist"
+        raise InputFileError(f"{source.path} {what}", do="check the path, or name the .onnx file in the folder")
     if not _holds_onnx_graph(source.path):
         raise InputFileError(
             f"{source.path} is not a whole ONNX file",

@@ -51,11 +51,18 @@ def bench(
 
     The record is kept in --results; `espdeploy report` draws it.
     """
+    from espdeploy.errors import UsageError
     from espdeploy.pipeline.bench import BenchRequest, benchmark
     from espdeploy.pipeline.targets import TargetRequest
     from espdeploy.recipes import device_profile
     from espdeploy.specs import BenchSpec, ImageSize, ModelSpec
 
+    if model is None and (settings or weights):
+        raise UsageError(
+            "--set and --weights need the network that they belong to",
+            why="an engine or ONNX file has its weights fixed",
+            do="add --model NAME, or leave them away",
+        )
     target = TargetRequest(
         engine=engine,
         model=ModelSpec(name=model, settings=options.settings_from(settings), weights=options.weights_from(weights))

@@ -65,7 +65,7 @@ def _show(output: Output, exported: Exported) -> None:
             ("written", str(exported.artifact.path)),
             ("model", f"{exported.model}, {exported.weights}"),
             ("parameters", units.count(exported.params)),
-            ("MACs", f"{units.count(exported.macs)} for one image"),
+            ("MACs", "unknown" if exported.macs is None else f"{units.count(exported.macs)} for one input"),
             ("opset", str(exported.artifact.opset)),
             ("nodes", f"{exported.nodes_before} traced, {exported.nodes_after} written"),
             ("passes", ", ".join(exported.passes) or "none"),

@@ -5,6 +5,8 @@ Nothing heavy is imported here: each command imports what it needs when it runs.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import functools
 import logging
 import os
@@ -127,12 +129,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments is None and not debug and not sys.warnoptions:
         warnings.simplefilter("ignore")  # standard error is for our own messages, not for libraries' notes on theirs
     logging.getLogger("PIL").setLevel(logging.CRITICAL)  # it warns of files that our own error names
+    _open_closed_streams()
     try:
         _check_surroundings(given)
         code = app(args=given, prog_name="espdeploy", standalone_mode=False)
         sys.stdout.flush()
     except BrokenPipeError:  # the reader of our output has gone; there is nobody to tell
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _give_up_stdout()
         return 0
     except BaseException as error:
         if isinstance(error, SystemExit) and not stop.asked:
@@ -152,6 +155,13 @@ class _Stop:
     def __call__(self, _signal: int, _frame: FrameType | None) -> None:
         self.asked = True
         raise KeyboardInterrupt
+
+
+def _open_closed_streams() -> None:
+    """Standard streams that a script has closed lead nowhere; else the next file opened would take their place."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w"))
 
 
 def _check_surroundings(given: Sequence[str]) -> None:
@@ -179,8 +189,19 @@ def _fail(error: BaseException, *, as_json: bool, debug: bool) -> int:
     if debug:
         traceback.print_exception(error)
     known = _as_ours(error)
-    Output(as_json=as_json).error(known)
+    try:
+        Output(as_json=as_json).error(known)
+        sys.stdout.flush()
+    except OSError:  # it cannot be told there; the exit code tells it, and standard error if that is open
+        _give_up_stdout()
+        with contextlib.suppress(OSError):
+            Output(as_json=False).error(known)
     return known.exit_code
+
+
+def _give_up_stdout() -> None:
+    """What standard output still holds cannot be written; Python would try, and complain, when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _as_ours(error: BaseException) -> EspdeployError:
@@ -195,6 +216,10 @@ def _as_ours(error: BaseException) -> EspdeployError:
         context = getattr(error, "ctx", None)
         command = context.command_path if context is not None else "espdeploy"
         return UsageError(str(message()), do=f"{command} --help")
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EIO, errno.EROFS, errno.EDQUOT):
+        return MissingCapability(
+            f"cannot write: {error.strerror}", do="make room there, or send the output and -o somewhere else"
+        )
     if isinstance(error, MemoryError):
         return MissingCapability("not enough memory", do="choose a smaller --size or --batch, or close programs")
     return InternalError(

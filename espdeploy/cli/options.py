@@ -9,6 +9,8 @@ import typer
 
 from espdeploy.errors import UsageError
 
+_MOST_THREADS = 1024  # beyond it runtimes take minutes and gigabytes to start them, or are killed
+
 
 def _model_names(incomplete: str) -> list[str]:
     from espdeploy.networks.registry import REGISTRY
@@ -71,7 +73,12 @@ Runtime = Annotated[
 Precision = Annotated[str, typer.Option("--precision", metavar="P", help="fp32, fp16, int8 or mixed.")]
 Threads = Annotated[
     int | None,
-    typer.Option("--threads", min=1, help="CPU threads for inference; all that this process may use if not given."),
+    typer.Option(
+        "--threads",
+        min=1,
+        max=_MOST_THREADS,
+        help="CPU threads for inference; all that this process may use if not given.",
+    ),
 ]
 Engine = Annotated[Path | None, typer.Argument(metavar="ENGINE_OR_ONNX", help="An engine or an .onnx file.")]
 Results = Annotated[Path, typer.Option("--results", metavar="DIR", help="Folder for the records.")]

@@ -34,8 +34,9 @@ class _PlainProgress:
         del done, total
         if text != self._last:
             self._last = text
-            sys.stderr.write(f"{text} ...\n")
-            sys.stderr.flush()
+            with contextlib.suppress(OSError):  # a reader that has gone, or a full disk, ends no export
+                sys.stderr.write(f"{text} ...\n")
+                sys.stderr.flush()
 
 
 @contextlib.contextmanager

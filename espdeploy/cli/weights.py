@@ -10,6 +10,7 @@ import typer
 from espdeploy import units
 from espdeploy.cli import options, progress
 from espdeploy.cli.output import Column, Output
+from espdeploy.errors import Interrupted
 
 if TYPE_CHECKING:
     from espdeploy.pipeline.weights import Released
@@ -117,8 +118,11 @@ def fetch_weights(
     """
     from espdeploy.pipeline import weights
 
-    with progress.shown() as shown:
-        done = weights.fetch_weights(weights.find(name), output, shown)
+    try:
+        with progress.shown() as shown:
+            done = weights.fetch_weights(weights.find(name), output, shown)
+    except KeyboardInterrupt as error:
+        raise Interrupted("interrupted; what came so far is kept", do=f"espdeploy weights fetch {name}") from error
     shown_on = Output(as_json=json)
     if json:
         shown_on.json(done.document())

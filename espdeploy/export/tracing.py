@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from espdeploy import lazy, shell
-from espdeploy.errors import ToolFailed, UsageError
+from espdeploy.errors import MissingCapability, ToolFailed, UsageError
 from espdeploy.export.files import first_line, opset_of
 from espdeploy.protocols import BATCH, TensorInfo
 
@@ -167,6 +167,11 @@ def _output_shapes(
         try:
             found.append([tuple(leaf.shape) for leaf in _leaves(module(*_example(inputs, batch)))])
         except Exception as error:  # a user's network may raise anything
+            if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+                raise MissingCapability(
+                    f"there is not enough memory for an input of {_shown(inputs, batch)}",
+                    do="give a smaller --size or --batch",
+                ) from error
             raise UsageError(
                 f"the network does not run on an input of {_shown(inputs, batch)}",
                 why=f"{first_line(error)}{_where(error)}",
@@ -246,7 +251,8 @@ def _by_torch_export(
     axes = signature.dynamic_axes()
     # one name for the first input; that the others follow it is found out, and naming them too draws a warning each
     dims = [torch.export.Dim(BATCH), *[torch.export.Dim.DYNAMIC] * (len(signature.inputs) - 1)]
-    shapes = tuple(dict.fromkeys(axes[item.name], dim) for item, dim in zip(signature.inputs, dims)) if axes else None
+    pairs = zip(signature.inputs, dims, strict=True)
+    shapes = tuple(dict.fromkeys(axes[item.name], dim) for item, dim in pairs) if axes else None
     program = torch.onnx.export(
         module,
         example,

@@ -125,7 +125,9 @@ def _observe(request: BenchRequest, target: Target, machine: Machine, *, started
     model, model_notes = describe(runner, target, inputs[0].extents(1))
     sources = _sources(clock)
     # zeros or noise can run faster, and draw less power, than real data
-    step = runner.stepper(feeds(inputs, runner.card, count=1, batch=1)[0])
+    fed = feeds(inputs, runner.card, count=1, batch=1)[0]
+    runner.infer(fed)  # a network that cannot run says so here, in its runtime's words and not in the timed loop
+    step = runner.stepper(fed)
     timer_us = timer_overhead_us(clock)
     start_c = hottest_c()
     with Sampler(sources.monitors, clock=clock, period_s=spec.sample_period_s) as sampler:

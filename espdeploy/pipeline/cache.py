@@ -2,8 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
+
+from espdeploy.errors import MissingCapability
+
+
+@contextlib.contextmanager
+def writing_to_cache() -> Iterator[None]:
+    """A block that writes to a cache: where that fails, the advice is how to have the cache elsewhere.
+
+    Raises:
+        MissingCapability: from inside.
+    """
+    try:
+        yield
+    except MissingCapability as error:
+        if not error.what.startswith("cannot write"):
+            raise
+        raise MissingCapability(
+            error.what, why=error.why, do="set ESPDEPLOY_CACHE to a folder that can be written, or make room"
+        ) from error
 
 
 def engine_cache() -> Path:

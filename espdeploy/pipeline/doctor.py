@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import shutil
 import sys
 import tempfile
@@ -53,9 +52,9 @@ def check_all(profile: DeviceProfile | None) -> list[Check]:
 
 def _machine(machine: Machine, profile: DeviceProfile | None) -> Iterator[Check]:
     version = ".".join(str(part) for part in sys.version_info[:3])
-    yield Check(
-        name="Python", ok=sys.version_info[:2] >= _PYTHON_FLOOR, found=version, hint="3.10 or newer", required=True
-    )
+    new_enough = sys.version_info[:2] >= _PYTHON_FLOOR
+    hint = "" if new_enough else "install Python 3.10 or newer"
+    yield Check(name="Python", ok=new_enough, found=version, hint=hint, required=True)
     here = profile_for(machine)
     model = machine.board_model or machine.cpu_model or "unknown"
     if profile is None or profile.kind == "cpu":
@@ -114,8 +113,8 @@ def _rapl() -> Check:
 
 
 def _room(machine: Machine) -> Iterator[Check]:
-    folder = _nearest_existing(engine_cache())
-    writable = os.access(folder, os.W_OK)
+    folder = next(place for place in (engine_cache(), *engine_cache().parents) if place.exists())
+    writable = _can_write(folder)
     yield Check(
         name="engine cache",
         ok=writable,
@@ -131,8 +130,14 @@ def _room(machine: Machine) -> Iterator[Check]:
         hint = "choose a small --size" if small else ""
         yield Check(name="memory", ok=not small, found=f"{machine.memory_total_mb:,.0f} MB", hint=hint)
     temporary = tempfile.gettempdir()
-    yield Check(name="temporary folder", ok=os.access(temporary, os.W_OK), found=temporary, required=True)
+    yield Check(name="temporary folder", ok=_can_write(Path(temporary)), found=temporary, required=True)
 
 
-def _nearest_existing(path: Path) -> Path:
-    return next(folder for folder in (path, *path.parents) if folder.is_dir())
+def _can_write(folder: Path) -> bool:
+    """Found out by doing so: permissions alone do not tell of read-only and special file systems."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(b"espdeploy")
+    except OSError:
+        return False
+    return True

@@ -15,6 +15,7 @@ from espdeploy.accuracy.overlay import OutputPaths, output_paths, overlay, write
 from espdeploy.accuracy.prediction import check_runner, predict
 from espdeploy.artifacts import ClassSet, ModelCard, Preprocessing
 from espdeploy.errors import UsageError
+from espdeploy.pipeline.feeds import one_image
 from espdeploy.pipeline.opening import open_file
 from espdeploy.protocols import Progress, Runner
 from espdeploy.specs import DeviceProfile, ImageSize
@@ -71,6 +72,8 @@ def evaluate_engine(request: EvalRequest, progress: Progress) -> Evaluation:
     with contextlib.ExitStack() as stack:
         runner = stack.enter_context(_open(request.engine, request))
         reference = stack.enter_context(_open(request.reference, request)) if request.reference else None
+        if reference is not None:
+            _check_reference(runner, reference, named=f"{request.engine} and its reference {request.reference}")
         return evaluate_runner(runner, request.data, request.labels, progress=progress, reference=reference)
 
 
@@ -88,6 +91,33 @@ def evaluate_runner(
         )
     batches = ImageFolder(pairs, preprocessing=preprocessing, size=_input_size(runner))
     return evaluate(runner, batches, classes, progress=progress, reference=reference)
+
+
+def _check_reference(runner: Runner, reference: Runner, *, named: str) -> None:
+    """Both see the same prepared images, so they must take the same ones and mean the same classes.
+
+    Raises:
+        UsageError: they differ in input size, pre-processing or classes.
+    """
+    for item in (runner, reference):
+        one_image(item.inputs)
+    own_size, other_size = _input_size(runner), _input_size(reference)
+    if other_size is not None and other_size != own_size:
+        raise UsageError(
+            f"{named} take images of {own_size or 'any size'} and of {other_size}", do="export both at the same --size"
+        )
+    if runner.card is None or reference.card is None:
+        return
+    for what, own, other in (
+        ("pre-processing", runner.card.preprocessing, reference.card.preprocessing),
+        ("classes", runner.card.classes, reference.card.classes),
+    ):
+        if own is not None and other is not None and own != other:
+            raise UsageError(
+                f"{named} have different {what}",
+                why="they are compared on the same prepared images, class by class",
+                do="give the same network in FP32 as the reference",
+            )
 
 
 def predict_images(request: PredictRequest, folder: Path, progress: Progress) -> list[Picture]:

@@ -16,7 +16,7 @@ from espdeploy.backends.registry import open_runner
 from espdeploy.backends.source import FileSource
 from espdeploy.errors import MissingCapability, UsageError
 from espdeploy.parity import Parity
-from espdeploy.pipeline.feeds import class_axes, feeds
+from espdeploy.pipeline.feeds import class_axes, feeds, one_image
 from espdeploy.pipeline.opening import available_threads
 from espdeploy.protocols import Progress, TensorInfo
 from espdeploy.specs import DeviceProfile, ImageSize, ModelSpec, RunSpec
@@ -30,9 +30,11 @@ if TYPE_CHECKING:
 Answer = Callable[["Feed"], "list[Tensor]"]
 
 _PARITY_RUNTIMES = ("onnxruntime", "openvino")
+_NO_MACS = "macs is null: no layer that is counted in them, or extents that the graph leaves open"
 _PARITY_INPUTS = 2
 _STAGES = 5
 _DYNAMIC_PROBE_BATCH = 2
+_DYNAMIC_FILE_PROBE = (1, 3, 224, 224)  # N,C,H,W
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,18 +135,35 @@ def export_model(request: ExportRequest, output: Path | None, progress: Progress
     progress(4, _STAGES, "writing")
     card = dataclasses.replace(original.card, passes=passed.changed_by) if original.card else None
     artifact = export.save(passed.model, output or Path(original.default_name), card)
+    return _exported(artifact, request, original, passed, proven)
+
+
+def _exported(
+    artifact: OnnxArtifact, request: ExportRequest, original: _Original, passed: passes.Applied, proven: Parity
+) -> Exported:
+    params, macs = _counts(original, artifact)
     return Exported(
         artifact=artifact,
         model=original.card.name if original.card else Path(request.model.name).stem,
         weights=original.card.weights if original.card else "as in the file",
-        params=original.card.params if original.card else None,
-        macs=original.card.macs if original.card else None,
+        params=params,
+        macs=macs,
         nodes_before=export.inspect(original.model).nodes,
         nodes_after=export.inspect(passed.model).nodes,
         passes=passed.changed_by,
         parity=proven,
-        notes=(*original.notes, *_jump_notes(proven)),
+        notes=(*original.notes, *_jump_notes(proven), *([_NO_MACS] if macs is None else [])),
     )
+
+
+def _counts(original: _Original, artifact: OnnxArtifact) -> tuple[int | None, int | None]:
+    """Parameters and multiply-adds, from the metadata or else counted from the graph."""
+    if original.card is not None:
+        return original.card.params, original.card.macs
+    from espdeploy.networks.onnx_counting import count_onnx
+
+    counts = count_onnx(artifact.path)
+    return counts.params, counts.macs
 
 
 def _jump_notes(proven: Parity) -> tuple[str, ...]:
@@ -237,11 +256,17 @@ def _from_file(request: ExportRequest, scratch: Path) -> _Original:
     return _Original(
         model=model,
         card=facts.card,
-        inputs=facts.inputs,
+        inputs=tuple(_probed(item) for item in facts.inputs),
         answer=lambda feed: _run(copy, feed),
         default_name=f"{_safe(path.stem)}_simplified.onnx",
         notes=() if facts.card else ("the file carries no espdeploy metadata: pre-processing and classes are unknown",),
     )
+
+
+def _probed(info: TensorInfo) -> TensorInfo:
+    """The input at an extent that a network of any size is likely to take, for what the file leaves dynamic."""
+    extents = zip(info.shape, _DYNAMIC_FILE_PROBE, strict=True)
+    return dataclasses.replace(info, shape=tuple(have if isinstance(have, int) else probe for have, probe in extents))
 
 
 def _check_image_input(facts: export.GraphFacts, path: Path) -> None:
@@ -252,13 +277,7 @@ def _check_image_input(facts: export.GraphFacts, path: Path) -> None:
             why="sequences and optional values cannot be compared, nor built for devices",
             do="export the network again with tensors as its outputs",
         )
-    shapes = [list(item.shape) for item in facts.inputs]
-    if len(shapes) != 1 or len(shapes[0]) != 4:
-        raise UsageError(
-            f"{path} has inputs {shapes}",
-            why="espdeploy runs networks with one image input, N,C,H,W",
-            do="choose another file",
-        )
+    one_image(facts.inputs, of=str(path))
 
 
 def _prove(model: ModelProto, original: _Original, fed: list[Feed], scratch: Path) -> Parity:

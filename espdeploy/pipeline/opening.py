@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 
 from espdeploy.artifacts import sha256_of
@@ -41,7 +42,7 @@ def choose_runtime(profile: DeviceProfile, wanted: str | None) -> str:
         UsageError: the device is not run through that runtime.
         MissingCapability: this release has no such runtime for the device.
     """
-    runtime = wanted or profile.runtimes[0]
+    runtime = profile.runtimes[0] if wanted is None else wanted
     if runtime not in profile.runtimes:
         raise UsageError(f'{profile.name} is not run through "{runtime}"', why=nearest(runtime, profile.runtimes))
     if runtime not in RUNTIMES:
@@ -86,15 +87,18 @@ def open_file(
         UsageError, MissingCapability: as :func:`choose_runtime` and :func:`check_precision`.
     """
     if not path.exists():
-        raise InputFileError(f"{path} does not exist", do="check the path, or make it: espdeploy export -o FILE.onnx")
+        raise InputFileError(
+            f"{path} does not exist",
+            do=f"check the path, or make it: espdeploy export --model NAME -o {shlex.quote(str(path))}",
+        )
     passport = read_passport(path)
     if passport is not None and passport.sha256 != sha256_of(path):
         raise InputFileError(
             f"{path} is not the engine that its passport describes",
             why="its content changed after it was built",
-            do="espdeploy build it again",
+            do=f"build it again (espdeploy build F.onnx -o {shlex.quote(str(path))})",
         )
     check_precision(profile, precision)
-    chosen = choose_runtime(profile, runtime or (passport.runtime if passport else None))
+    chosen = choose_runtime(profile, passport.runtime if runtime is None and passport else runtime)
     spec = RunSpec(runtime=chosen, precision=precision, threads=threads or available_threads())
     return open_runner(FileSource(path=path), spec), passport

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,9 +56,13 @@ def read_passport(engine: Path) -> Passport | None:
     try:
         passport = msgspec.json.decode(path.read_bytes(), type=Passport)
     except (OSError, msgspec.MsgspecError) as error:
-        raise InputFileError(
-            f"{path} is not a readable passport", why=str(error), do="espdeploy build the engine again"
-        ) from error
+        raise InputFileError(f"{path} is not a readable passport", why=str(error), do=_how_to_mend(path)) from error
     if passport.schema > PASSPORT_SCHEMA:
-        raise InputFileError(f"{path} was written by a newer espdeploy", do="upgrade espdeploy, or build it again")
+        raise InputFileError(
+            f"{path} was written by a newer espdeploy", do=f"upgrade espdeploy, or {_how_to_mend(path)}"
+        )
     return passport
+
+
+def _how_to_mend(path: Path) -> str:
+    return f"build the engine again (espdeploy build F.onnx -o {shlex.quote(str(path.with_suffix('')))})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,7 +51,7 @@ def run_quickstart(folder: Path, trials: int, progress: Progress) -> QuickstartD
         request = BenchRequest(
             target=TargetRequest(profile=profile, engine=engine),
             spec=BenchSpec(trials=trials),
-            command=f"espdeploy bench {engine} --device cpu --trials {trials}",
+            command=shlex.join(["espdeploy", "bench", str(engine), "--device", "cpu", "--trials", str(trials)]),
         )
         progress(0, trials, f"measuring in {runtime}")
         records.append(benchmark(request, folder / "results", progress).path)

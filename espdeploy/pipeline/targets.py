@@ -16,9 +16,9 @@ from espdeploy.artifacts import ModelCard, sha256_of
 from espdeploy.backends.registry import open_runner
 from espdeploy.backends.source import ModuleSource
 from espdeploy.errors import UsageError
-from espdeploy.pipeline.cache import engine_cache
+from espdeploy.pipeline.cache import engine_cache, writing_to_cache
 from espdeploy.pipeline.export import ExportRequest, export_model
-from espdeploy.pipeline.feeds import takes_text
+from espdeploy.pipeline.feeds import one_image, takes_text
 from espdeploy.pipeline.opening import available_threads, check_precision, choose_runtime, open_file
 from espdeploy.pipeline.passport import Passport
 from espdeploy.protocols import Progress, Runner, TensorInfo
@@ -99,8 +99,6 @@ def concrete_shape(info: TensorInfo, request: TargetRequest) -> tuple[int, ...]:
     Raises:
         UsageError: a fixed extent contradicts ``--batch`` or ``--size``, or a dynamic one is left open.
     """
-    if len(info.shape) != 4:
-        raise UsageError(f"input {info.name} has shape {list(info.shape)}", why="espdeploy measures N,C,H,W inputs")
     wanted: list[int | None] = [request.batch or 1, None, None, None]
     if request.size is not None:
         wanted = [wanted[0], None, request.size.height, request.size.width]
@@ -110,16 +108,18 @@ def concrete_shape(info: TensorInfo, request: TargetRequest) -> tuple[int, ...]:
         if isinstance(extent, int):
             asked_for = want is not None and (axis != 0 or request.batch not in (None, 1))
             if asked_for and want != extent:
+                option = f"--batch {request.batch}" if axis == 0 else f"--size {request.size}"
                 raise UsageError(
-                    f"the engine's input is {list(info.shape)} (N,C,H,W), which {'--batch' if axis == 0 else '--size'} "
-                    "cannot change",
+                    f"the engine's input is {list(info.shape)} (N,C,H,W), which {option} cannot change",
                     do="export the network at that size and batch, or leave the option away",
                 )
             shape.append(extent)
         elif want is not None or default is not None:
             shape.append(want if want is not None else default or 1)
         else:
-            raise UsageError(f"the engine's input size is dynamic: {list(info.shape)}", do="give --size WIDTHxHEIGHT")
+            raise UsageError(
+                f"the engine's input size is dynamic: {list(info.shape)} (N,C,H,W)", do="give --size WIDTHxHEIGHT"
+            )
     return tuple(shape)
 
 
@@ -127,10 +127,11 @@ def concrete_inputs(inputs: Sequence[TensorInfo], card: ModelCard | None, reques
     """The inputs with dynamic extents filled in: one image, or the text and state of a language model.
 
     Raises:
-        UsageError: as :func:`concrete_shape`; ``--size`` for a network of texts.
+        UsageError: as :func:`concrete_shape`; not one image, or ``--size`` for a network of texts.
     """
     if not takes_text(card):
-        return [dataclasses.replace(inputs[0], shape=concrete_shape(inputs[0], request))]
+        image = one_image(inputs, of=str(request.engine or "the network"))
+        return [dataclasses.replace(image, shape=concrete_shape(image, request))]
     if request.size is not None:
         raise UsageError(
             f"--size {request.size} does not fit {card.name if card else 'the network'}",
@@ -196,9 +197,9 @@ def _exported(request: TargetRequest, model: ModelSpec, progress: Progress) -> P
     path = engine_cache() / f"{name}.{digest}.onnx"
     reusable = path.is_file() and not model.is_factory  # a factory's code may have changed
     if not reusable:
-        export_model(
-            ExportRequest(model=model, profile=request.profile, size=request.size, batch=request.batch), path, progress
-        )
+        export = ExportRequest(model=model, profile=request.profile, size=request.size, batch=request.batch)
+        with writing_to_cache():
+            export_model(export, path, progress)
     return path
 
 

@@ -6,6 +6,8 @@ import dataclasses
 import http.server
 import re
 import shutil
+import signal
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +17,7 @@ import pytest
 from espdeploy.pipeline import weights
 from espdeploy.protocols import no_progress
 from espdeploy.weights.remote import Limits
-from tests.cli.conftest import Run, assert_contract_error
+from tests.cli.conftest import Run, assert_contract_error, start
 
 NAME = "espnet_p_2_q_3.pth"
 
@@ -89,6 +91,23 @@ def test_without_a_network_the_error_says_what_to_do_by_hand(run: Run, tmp_path:
     assert_contract_error(ran, 3, "https://raw.githubusercontent.com", str(tmp_path / "cache/weights" / NAME))
     document = run("weights", "fetch", "espnet_p_2_q_3", "--json").document
     assert document["error"]["code"] == 3
+    assert not (tmp_path / "cache/weights" / NAME).exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_download_ends_with_130(tmp_path: Path, number: signal.Signals) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # a proxy that takes the request and says nothing
+        proxy = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        process = start(["weights", "fetch", NAME], tmp_path, https_proxy=proxy, no_proxy="", NO_PROXY="")
+        silent.settimeout(30)
+        connection, _ = silent.accept()
+        with connection:
+            assert b"CONNECT raw.githubusercontent.com:443" in connection.recv(1000)
+            process.send_signal(number)
+            _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert f"do: espdeploy weights fetch {NAME}" in err
+    assert "Traceback" not in err
     assert not (tmp_path / "cache/weights" / NAME).exists()
 
 

@@ -64,6 +64,14 @@ def test_it_builds_a_dynamic_batch(trt: ModuleType, opset: int) -> None:
     assert engine_bytes(trt, apply(model, pipeline_for(simplify=True)).model.SerializeToString()) > 0
 
 
+@pytest.mark.parametrize("opset", [13, 20])
+def test_it_builds_an_unrolled_language_model(trt: ModuleType, opset: int) -> None:
+    built = build(ModelSpec(name="eru", settings={"seq_len": "4", "layers": "2", "hidden": "80", "classes": "500"}))
+    model = export.trace_named(built.module, inputs=built.inputs, outputs=built.outputs, batch=1, opset=opset)
+    simplified = apply(model, pipeline_for(simplify=True)).model
+    assert engine_bytes(trt, simplified.SerializeToString()) > 4 * (built.card.params or 0)
+
+
 def test_the_proof_can_fail(trt: ModuleType) -> None:
     model = onnx.parser.parse_model(
         """<ir_version: 8, opset_import: ["" : 13]>

@@ -64,7 +64,8 @@ def test_a_network_is_ready_for_inference() -> None:
     assert built.module(torch.zeros(1, 3, 32, 64)).shape == (1, 20, 4, 8)
     card = built.card
     assert (card.name, card.task, card.params) == ("espnet-c", "segmentation", 187_529)
-    assert card.settings == {"alpha2": 2, "alpha3": 3, "k": 5, "classes": 20}
+    study = {"module": "esp", "hff": True, "residual": True}
+    assert card.settings == {"alpha2": 2, "alpha3": 3, "k": 5, "classes": 20, **study}
     assert card.weights == "random initialisation, seed 0"
     assert card.classes is not None
     assert card.classes.name == "cityscapes"

@@ -14,8 +14,7 @@ import pytest
 from espdeploy.errors import InputFileError, MissingCapability
 from espdeploy.weights.download import fetch
 from espdeploy.weights.remote import Fetched, Limits
-
-from .conftest import CONTENT, LIMITS, OTHER, PAGE, Server
+from tests.unit.weights.conftest import CONTENT, LIMITS, OTHER, PAGE, Server
 
 
 def get(server: Server, folder: Path, limits: Limits = LIMITS) -> Fetched:
