@@ -59,7 +59,7 @@ def encode(record: Record) -> bytes:
     try:
         content = msgspec.json.encode(record)
     except UnicodeEncodeError:
-        content = msgspec.json.encode(_without_surrogates(msgspec.to_builtins(record)))
+        content = msgspec.json.encode(without_surrogates(msgspec.to_builtins(record)))
     try:
         msgspec.json.decode(content, type=Record)
     except msgspec.ValidationError as error:
@@ -164,14 +164,14 @@ def _why_undecodable(content: bytes, error: msgspec.DecodeError) -> str:
     return "cut short" if "truncated" in str(error) else "not JSON text"
 
 
-def _without_surrogates(value: object) -> object:
+def without_surrogates(value: object) -> object:
     """The same tree with every lone surrogate written as an escape, which UTF-8 can hold."""
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, dict):
-        return {_without_surrogates(key): _without_surrogates(item) for key, item in value.items()}
+        return {without_surrogates(key): without_surrogates(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_without_surrogates(item) for item in value]
+        return [without_surrogates(item) for item in value]
     return value
 
 

@@ -46,6 +46,10 @@ def onnx_path(source: Source, runtime: str) -> Path:
     """
     if not isinstance(source, FileSource):
         raise InputFileError(f"{runtime} opens ONNX files, not modules", do="espdeploy export first")
+    if any("\ud800" <= char <= "\udfff" for char in str(source.path)):  # so Python holds bytes that are not text
+        raise InputFileError(
+            f"{source.path} has a name that is not UTF-8", why=f"{runtime} cannot open it", do="rename the file"
+        )
     if not source.path.is_file():
         what = "is not a file" if source.path.exists() else "does not exist"
         raise InputFileError(f"{source.path} {what}", do="check the path, or name the .onnx file in the folder")

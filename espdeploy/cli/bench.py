@@ -31,12 +31,22 @@ def bench(
     trials: Annotated[int, typer.Option("--trials", min=1, help="Timed inferences, at least.")] = 200,
     duration_s: Annotated[
         float,
-        typer.Option("--duration-s", min=0, help="Timed phase in seconds, at least; fast networks get more trials."),
+        typer.Option(
+            "--duration-s",
+            min=0,
+            max=options.DAY_S,
+            help="Timed phase in seconds, at least; fast networks get more trials.",
+        ),
     ] = 1.0,
     warmup_s: Annotated[
-        float, typer.Option("--warmup-s", min=0, help="Warm-up in seconds, at least; it goes on until steady.")
+        float,
+        typer.Option(
+            "--warmup-s", min=0, max=options.DAY_S, help="Warm-up in seconds, at least; it goes on until steady."
+        ),
     ] = 1.0,
-    warmup_max_s: Annotated[float, typer.Option("--warmup-max-s", min=0, help="Warm-up in seconds, at most.")] = 20.0,
+    warmup_max_s: Annotated[
+        float, typer.Option("--warmup-max-s", min=0, max=options.DAY_S, help="Warm-up in seconds, at most.")
+    ] = 20.0,
     results: options.Results = Path("results"),
     data: options.DataFolder = None,
     labels: options.LabelFolder = None,

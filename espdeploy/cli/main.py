@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
+import io
 import logging
 import os
 import signal
@@ -38,7 +39,7 @@ from espdeploy.cli import (
     weights,
 )
 from espdeploy.cli.output import Output
-from espdeploy.errors import EspdeployError, InternalError, Interrupted, MissingCapability, UsageError
+from espdeploy.errors import EspdeployError, InputFileError, InternalError, Interrupted, MissingCapability, UsageError
 
 app = typer.Typer(
     name="espdeploy",
@@ -63,6 +64,9 @@ _COMMANDS = (
     ("Decide", "compare", compare.compare),
     ("Start here", "quickstart", quickstart.quickstart),
 )
+
+
+_NAME_CHARS = 80  # of a name too long for a file; the user knows it
 
 
 def _interruptible(function: Callable[..., None]) -> Callable[..., None]:
@@ -124,12 +128,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     debug = "--debug" in given
     given = [item for item in given if item != "--debug"]
     stop = _Stop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup and background jobs of scripts want it
+            signal.signal(number, stop)
     if arguments is None and not debug and not sys.warnoptions:
         warnings.simplefilter("ignore")  # standard error is for our own messages, not for libraries' notes on theirs
     logging.getLogger("PIL").setLevel(logging.CRITICAL)  # it warns of files that our own error names
-    _open_closed_streams()
+    _prepare_streams()
     try:
         _check_surroundings(given)
         code = app(args=given, prog_name="espdeploy", standalone_mode=False)
@@ -143,12 +148,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if stop.asked and not isinstance(error, Interrupted):  # a library that was at work made another error of it
             error = _interrupted(error)
         return _fail(error, as_json="--json" in given, debug=debug)
+    if stop.asked:  # what could be kept was, and was shown
+        return Interrupted.exit_code
     return code if isinstance(code, int) else 0
 
 
 @dataclass
 class _Stop:
-    """What Ctrl-C and SIGTERM do: end as an interruption, and remember that one was asked for."""
+    """What Ctrl-C, SIGTERM and a lost connection do: end as an interruption, and remember that one was asked for."""
 
     asked: bool = False
 
@@ -157,11 +164,17 @@ class _Stop:
         raise KeyboardInterrupt
 
 
-def _open_closed_streams() -> None:
-    """Standard streams that a script has closed lead nowhere; else the next file opened would take their place."""
+def _prepare_streams() -> None:
+    """Standard streams that a script has closed lead nowhere; else the next file opened would take their place.
+
+    What their encoding lacks is written with escapes, as are names of files that are not valid text.
+    """
     for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:
-            setattr(sys, name, Path(os.devnull).open("w"))
+        stream = getattr(sys, name)
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+        elif stream is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
 
 
 def _check_surroundings(given: Sequence[str]) -> None:
@@ -216,14 +229,30 @@ def _as_ours(error: BaseException) -> EspdeployError:
         context = getattr(error, "ctx", None)
         command = context.command_path if context is not None else "espdeploy"
         return UsageError(str(message()), do=f"{command} --help")
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EIO, errno.EROFS, errno.EDQUOT):
-        return MissingCapability(
-            f"cannot write: {error.strerror}", do="make room there, or send the output and -o somewhere else"
-        )
-    if isinstance(error, MemoryError):
-        return MissingCapability("not enough memory", do="choose a smaller --size or --batch, or close programs")
-    return InternalError(
+    return _of_the_system(error) or InternalError(
         f"{type(error).__name__}: {error}",
         why="a fault of espdeploy itself",
         do="run the same command with --debug and report what it prints",
     )
+
+
+def _of_the_system(error: BaseException) -> EspdeployError | None:
+    """What memory, disk and names of files set limits to; None for anything else."""
+    if isinstance(error, MemoryError):
+        return MissingCapability(
+            "not enough memory", do="choose a smaller --size, --batch or --trials, or close programs"
+        )
+    if not isinstance(error, OSError):
+        return None
+    if error.errno in (errno.ENOSPC, errno.EIO, errno.EROFS, errno.EDQUOT):
+        return MissingCapability(
+            f"cannot write: {error.strerror}", do="make room there, or send the output and -o somewhere else"
+        )
+    if error.errno in (errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES, errno.EPERM):
+        return InputFileError(f"cannot use {_shortened(error.filename)}: {error.strerror}", do="check the path")
+    return None
+
+
+def _shortened(name: object) -> str:
+    text = str(name)
+    return text if len(text) <= _NAME_CHARS else f"{text[:_NAME_CHARS]}…"

@@ -9,6 +9,7 @@ import typer
 
 from espdeploy.errors import UsageError
 
+DAY_S = 86_400  # a longer phase is a slip, and infinity one that never ends
 _MOST_THREADS = 1024  # beyond it runtimes take minutes and gigabytes to start them, or are killed
 
 

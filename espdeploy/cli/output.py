@@ -7,7 +7,7 @@ import sys
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from espdeploy.errors import EspdeployError
 
@@ -39,8 +39,13 @@ class Output:
         """The one JSON document on standard output."""
         import msgspec
 
-        encoded = msgspec.json.format(msgspec.json.encode(document), indent=2)
-        sys.stdout.write(encoded.decode() + "\n")
+        try:
+            encoded = msgspec.json.encode(document)
+        except UnicodeEncodeError:  # a file's name in another encoding
+            from espdeploy.store import without_surrogates
+
+            encoded = msgspec.json.encode(without_surrogates(msgspec.to_builtins(document)))
+        sys.stdout.write(msgspec.json.format(encoded, indent=2).decode() + "\n")
 
     def error(self, error: EspdeployError) -> None:
         """An error in at most three lines on standard error; with ``--json`` on standard output too."""
@@ -105,4 +110,6 @@ def _console(terminal: bool, *, stderr: bool) -> Console:
     from rich.console import Console
 
     width = None if terminal else _PLAIN_WIDTH
-    return Console(stderr=stderr, width=width, soft_wrap=not terminal, no_color=not colours_wanted(terminal))
+    # without a colour system bold and dim are left away too
+    colours: Literal["auto"] | None = "auto" if colours_wanted(terminal) else None
+    return Console(stderr=stderr, width=width, soft_wrap=not terminal, color_system=colours)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from espdeploy import store
+from espdeploy.accuracy.evaluate import evaluate
 from espdeploy.artifacts import utc_now
 from espdeploy.bench.loop import measure, timer_overhead_us
 from espdeploy.devices.detect import Machine
@@ -15,7 +16,7 @@ from espdeploy.monitors import rapl
 from espdeploy.monitors.process import ProcessMonitor
 from espdeploy.monitors.sampler import Sampler
 from espdeploy.pipeline.assemble import Observed, Sources, record_of
-from espdeploy.pipeline.evaluate import evaluate_runner
+from espdeploy.pipeline.evaluate import Scorable, scorable
 from espdeploy.pipeline.feeds import feeds
 from espdeploy.pipeline.opening import check_is_here, check_precision, choose_runtime
 from espdeploy.pipeline.targets import Target, TargetRequest, concrete_inputs, describe, resolve
@@ -123,6 +124,7 @@ def _observe(request: BenchRequest, target: Target, machine: Machine, *, started
     runner, clock, spec = target.runner, watch.clock, request.spec
     inputs = concrete_inputs(runner.inputs, runner.card, request.target)
     model, model_notes = describe(runner, target, inputs[0].extents(1))
+    scored = scorable(runner, request.data, request.labels) if request.data else None
     sources = _sources(clock)
     # zeros or noise can run faster, and draw less power, than real data
     fed = feeds(inputs, runner.card, count=1, batch=1)[0]
@@ -135,7 +137,8 @@ def _observe(request: BenchRequest, target: Target, machine: Machine, *, started
         measurement = measure(step, spec=spec, clock=clock, progress=watch.progress, min_window_s=spec.duration_min_s)
         idle_after_w = None if measurement.interrupted else _idle_w(sampler, sources, spec, clock, measured=True)
     end_c = hottest_c()
-    accuracy = None if measurement.interrupted else _accuracy(request, runner, watch.progress)
+    scored = None if measurement.interrupted else scored
+    accuracy, accuracy_notes = _accuracy(request, runner, scored, watch.progress)
     return Observed(
         started=started,
         profile=request.target.profile,
@@ -154,7 +157,7 @@ def _observe(request: BenchRequest, target: Target, machine: Machine, *, started
         timer_us=timer_us,
         accuracy=accuracy,
         command=request.command,
-        notes=(*target.notes, *model_notes),
+        notes=(*target.notes, *model_notes, *accuracy_notes),
     )
 
 
@@ -181,11 +184,17 @@ def _idle_w(sampler: Sampler, sources: Sources, spec: BenchSpec, clock: Clock, *
     return sampler.mean(sources.power.power_channel, start_ns=start_ns, end_ns=clock.now_ns())
 
 
-def _accuracy(request: BenchRequest, runner: Runner, progress: Progress) -> Accuracy | None:
-    if request.data is None or request.labels is None:
-        return None
-    evaluation = evaluate_runner(runner, request.data, request.labels, progress=progress)
+def _accuracy(
+    request: BenchRequest, runner: Runner, scored: Scorable | None, progress: Progress
+) -> tuple[Accuracy | None, tuple[str, ...]]:
+    """The accuracy where labels were given, and why it is not known where it is not in spite of them."""
+    if scored is None:
+        return None, ()
+    try:
+        evaluation = evaluate(runner, scored.batches, scored.classes, progress=progress)
+    except KeyboardInterrupt:  # the measurement is complete and is kept
+        return None, ("the evaluation was interrupted",)
     if evaluation.miou_pct is None:
-        return None
+        return None, (f"{request.data} has no pixel of a class that counts",)
     data = f"{evaluation.images} images of {request.data}"
-    return Accuracy(metric="miou_pct", value=evaluation.miou_pct, reference_value=None, data=data)
+    return Accuracy(metric="miou_pct", value=evaluation.miou_pct, reference_value=None, data=data), ()

@@ -62,6 +62,14 @@ class Picture:
         }
 
 
+@dataclass(frozen=True, kw_only=True)
+class Scorable:
+    """Images as an engine takes them, with their labels, and the classes that these are of."""
+
+    batches: ImageFolder
+    classes: ClassSet
+
+
 def evaluate_engine(request: EvalRequest, progress: Progress) -> Evaluation:
     """Score an engine on a folder of images.
 
@@ -81,16 +89,27 @@ def evaluate_runner(
     runner: Runner, data: Path, labels: Path | None, *, progress: Progress, reference: Runner | None = None
 ) -> Evaluation:
     """Score an open runner, with the pre-processing and classes that its engine carries."""
+    scored = scorable(runner, data, labels, has_reference=reference is not None)
+    return evaluate(runner, scored.batches, scored.classes, progress=progress, reference=reference)
+
+
+def scorable(runner: Runner, data: Path, labels: Path | None, *, has_reference: bool = False) -> Scorable:
+    """What is to be scored, found and checked without running anything.
+
+    Raises:
+        InputFileError: unusable images or labels.
+        UsageError: neither labels nor a reference, or an engine that is no segmentation network.
+    """
     check_runner(runner)
     preprocessing, classes = _needs(runner.card)
     pairs = find_pairs(data, labels)
-    if reference is None and pairs[0].label is None:
+    if not has_reference and pairs[0].label is None:
         raise UsageError(
             f"there is nothing to score {data} against",
-            do="add --labels DIR, or --reference F.onnx for agreement alone",
+            do="add --labels DIR (espdeploy eval also takes --reference F.onnx, for agreement alone)",
         )
     batches = ImageFolder(pairs, preprocessing=preprocessing, size=_input_size(runner))
-    return evaluate(runner, batches, classes, progress=progress, reference=reference)
+    return Scorable(batches=batches, classes=classes)
 
 
 def _check_reference(runner: Runner, reference: Runner, *, named: str) -> None:

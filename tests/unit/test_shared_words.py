@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import time
@@ -137,3 +138,28 @@ def test_sigkill_of_a_tool_is_a_failure_with_its_code() -> None:
     script = f"import os; os.kill(os.getpid(), {signal.SIGKILL})"
     with pytest.raises(ToolFailed, match="-9"):
         shell.run([PYTHON, "-c", script], timeout_s=30)
+
+
+def test_names_are_near_whatever_their_case_and_few_are_listed() -> None:
+    assert nearest("ESPNet", ["espnet", "enet"]) == 'did you mean "espnet"?'
+    assert nearest("onnxRUNTIME", ["ONNXRuntime"]) == 'did you mean "ONNXRuntime"?'
+    listed = nearest("?", [f"name{index:03d}" for index in range(100)])
+    assert listed.endswith("name029 and 70 more")
+
+
+def test_only_a_plain_file_is_replaced(tmp_path: Path) -> None:
+    pipe, folder, file = tmp_path / "pipe", tmp_path / "folder", tmp_path / "file"
+    os.mkfifo(pipe)
+    folder.mkdir()
+    file.write_text("old")
+    for place in (pipe, folder, Path(), Path("/")):
+        with pytest.raises(UsageError):
+            artifacts.write_atomic(place, b"new")
+    for place in (file / "inside", tmp_path / ("x" * 300)):
+        with pytest.raises(MissingCapability, match="cannot write"):
+            artifacts.check_replaceable(place)
+    artifacts.check_replaceable(tmp_path / "not" / "there" / "yet")
+    artifacts.write_atomic(file, b"new")
+    assert file.read_bytes() == b"new"
+    assert pipe.is_fifo()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder", "pipe"]
