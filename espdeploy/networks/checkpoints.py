@@ -85,6 +85,7 @@ def load(path: Path) -> Tensors:
     for prefix in _PREFIXES:
         if all(name.startswith(prefix) for name in tensors):
             tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+    _check_plain(tensors, path)
     broken = [name for name, tensor in tensors.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
     if broken:
         raise InputFileError(
@@ -93,6 +94,22 @@ def load(path: Path) -> Tensors:
             do="use a checkpoint from before the training diverged",
         )
     return tensors
+
+
+def _check_plain(tensors: Tensors, path: Path) -> None:
+    """Refuse tensors that do not hold real numbers one by one: they would be misread, or fail deep inside PyTorch."""
+    torch = require("torch", extra="export")
+    odd = [
+        name
+        for name, tensor in tensors.items()
+        if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta or tensor.is_complex()
+    ]
+    if odd:
+        raise InputFileError(
+            f"{path} holds sparse, quantised, complex or empty tensors",
+            why=_some(odd, "affected"),
+            do="save the network's state dict with plain dense tensors",
+        )
 
 
 def identify(tensors: Tensors, *, path: Path, expect: str | None = None) -> Identified:

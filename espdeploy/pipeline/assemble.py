@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import sys
 from dataclasses import dataclass
 
 from espdeploy import __version__
@@ -208,6 +209,8 @@ def _notes(seen: Observed) -> list[str]:
         notes.append("the weights are random: speed is that of the network, its answers mean nothing")
     if seen.accuracy is None:
         notes.append("accuracy was not evaluated: give --data and --labels")
+    if seen.facts.runtime != "torch" and "torch" in sys.modules:
+        notes.append("process_rss_mb includes PyTorch, loaded for the export: bench the ONNX file to leave it out")
     if seen.sources.power_note:
         notes.append(seen.sources.power_note)
     if seen.profile.gpu is None:

@@ -42,7 +42,9 @@ def render(
         UsageError: there is no record.
     """
     if not records:
-        raise UsageError("there is no record to report on", do="espdeploy bench --results DIR writes one")
+        raise UsageError(
+            "there is no record to report on", do="espdeploy bench --model espnet --results DIR writes one"
+        )
     made = view.Made(title=title, generated=generated, espdeploy_version=espdeploy_version)
     page = view.build(records, left_out, made)
     text = _environment().get_template("page.html.j2").render(page=page)

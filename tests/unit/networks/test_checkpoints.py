@@ -189,6 +189,23 @@ def test_values_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     assert "bad" in caught.value.why
 
 
+@pytest.mark.parametrize(
+    "odd",
+    [
+        torch.eye(3).to_sparse(),
+        torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8),
+        torch.ones(3, dtype=torch.complex64),
+    ],
+    ids=["sparse", "quantised", "complex"],
+)
+def test_tensors_that_are_not_plain_numbers_are_refused(odd: Tensor, tmp_path: Path) -> None:
+    torch.save({"good": torch.ones(2), "odd": odd}, tmp_path / "x.pth")
+    with pytest.raises(InputFileError) as caught:
+        checkpoints.load(tmp_path / "x.pth")
+    assert "x.pth" in caught.value.what
+    assert caught.value.do
+
+
 def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputFileError, match="there is no checkpoint"):
         checkpoints.load(tmp_path / "none.pth")
