@@ -70,9 +70,10 @@ def _load_toml(path: Path) -> dict[str, object]:
     else:
         import tomli as tomllib
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        content: dict[str, object] = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InputFileError(f"cannot read {path}", why=str(error), do="mend the file, or remove it") from error
+    return content
 
 
 def _reject_unknown_keys(content: Mapping[str, object], kind: type, path: Path, where: str) -> None:
