@@ -8,6 +8,16 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# No test fails for being slow, and CI draws the same examples every time; elsewhere new ones are looked for.
+settings.register_profile(
+    "espdeploy",
+    deadline=None,
+    derandomize=bool(os.environ.get("CI")),
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("espdeploy")
 
 
 @pytest.fixture(scope="session")
