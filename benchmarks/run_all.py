@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-SCRIPTS = ("startup", "export_cost", "loop_overhead", "install")
+SCRIPTS = ("startup", "zoo", "export_cost", "loop_overhead", "install")
 
 for name in SCRIPTS:
     print(f"== {name}", flush=True)
