@@ -15,6 +15,31 @@ from espdeploy.cli.output import Column, Output
 
 if TYPE_CHECKING:
     from espdeploy.pipeline.bench import Benched, BenchRequest
+    from espdeploy.specs import ModelSpec
+
+
+Trials = Annotated[int, typer.Option("--trials", min=1, help="Timed inferences, at least.")]
+Duration = Annotated[
+    float,
+    typer.Option(
+        "--duration-s",
+        min=0,
+        max=options.DAY_S,
+        help="Timed phase in seconds, at least; fast networks get more trials.",
+    ),
+]
+WarmUp = Annotated[
+    float,
+    typer.Option("--warmup-s", min=0, max=options.DAY_S, help="Warm-up in seconds, at least; it goes on until steady."),
+]
+WarmUpMost = Annotated[
+    float, typer.Option("--warmup-max-s", min=0, max=options.DAY_S, help="Warm-up in seconds, at most.")
+]
+Frequencies = Annotated[
+    str | None, typer.Option("--freq", metavar="MHZ[,MHZ…]", help="GPU clocks to measure at, or all.")
+]
+PowerMode = Annotated[str | None, typer.Option("--power-mode", metavar="P", help="The board's power mode.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print each step and command; touch nothing.")]
 
 
 def bench(
@@ -28,56 +53,30 @@ def bench(
     size: options.Size = None,
     batch: options.Batch = "1",
     threads: options.Threads = None,
-    trials: Annotated[int, typer.Option("--trials", min=1, help="Timed inferences, at least.")] = 200,
-    duration_s: Annotated[
-        float,
-        typer.Option(
-            "--duration-s",
-            min=0,
-            max=options.DAY_S,
-            help="Timed phase in seconds, at least; fast networks get more trials.",
-        ),
-    ] = 1.0,
-    warmup_s: Annotated[
-        float,
-        typer.Option(
-            "--warmup-s", min=0, max=options.DAY_S, help="Warm-up in seconds, at least; it goes on until steady."
-        ),
-    ] = 1.0,
-    warmup_max_s: Annotated[
-        float, typer.Option("--warmup-max-s", min=0, max=options.DAY_S, help="Warm-up in seconds, at most.")
-    ] = 20.0,
+    trials: Trials = 200,
+    duration_s: Duration = 1.0,
+    warmup_s: WarmUp = 1.0,
+    warmup_max_s: WarmUpMost = 20.0,
     results: options.Results = Path("results"),
     data: options.DataFolder = None,
     labels: options.LabelFolder = None,
-    freq: Annotated[
-        str | None, typer.Option("--freq", metavar="MHZ[,MHZ…]", help="GPU clocks to measure at, or all.")
-    ] = None,
-    power_mode: Annotated[str | None, typer.Option("--power-mode", metavar="P", help="The board's power mode.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print each step and command; touch nothing.")] = False,
+    freq: Frequencies = None,
+    power_mode: PowerMode = None,
+    dry_run: DryRun = False,
     json: options.Json = False,
 ) -> None:
     """Measure a network or an engine: warm up until steady, time every run, sample the machine beside it.
 
     The record is kept in --results; `espdeploy report` draws it.
     """
-    from espdeploy.errors import UsageError
     from espdeploy.pipeline.bench import BenchRequest, benchmark
     from espdeploy.pipeline.targets import TargetRequest
     from espdeploy.recipes import device_profile
-    from espdeploy.specs import BenchSpec, ImageSize, ModelSpec
+    from espdeploy.specs import BenchSpec, ImageSize
 
-    if model is None and (settings or weights):
-        raise UsageError(
-            "--set and --weights need the network that they belong to",
-            why="an engine or ONNX file has its weights fixed",
-            do="add --model NAME, or leave them away",
-        )
     target = TargetRequest(
         engine=engine,
-        model=ModelSpec(name=model, settings=options.settings_from(settings), weights=options.weights_from(weights))
-        if model
-        else None,
+        model=_model(model, settings, weights),
         profile=device_profile(device),
         runtime=runtime,
         precision=precision,
@@ -85,18 +84,19 @@ def bench(
         batch=options.batch_from(batch),
         threads=threads,
     )
+    spec = BenchSpec(
+        trials=trials,
+        duration_min_s=duration_s,
+        warmup_min_s=warmup_s,
+        warmup_max_s=max(warmup_s, warmup_max_s),
+    )
     request = BenchRequest(
         target=target,
         frequencies=freq,
         power_mode=power_mode,
         data=data,
         labels=labels,
-        spec=BenchSpec(
-            trials=trials,
-            duration_min_s=duration_s,
-            warmup_min_s=warmup_s,
-            warmup_max_s=max(warmup_s, warmup_max_s),
-        ),
+        spec=spec,
         command=shlex.join(["espdeploy", *(item for item in sys.argv[1:] if item != "--json")]),
     )
     output = Output(as_json=json)
@@ -108,6 +108,22 @@ def bench(
     _show(output, benched)
     if benched.record.interrupted:
         raise typer.Exit(130)
+
+
+def _model(name: str | None, settings: list[str] | None, weights: Path | None) -> ModelSpec | None:
+    from espdeploy.errors import UsageError
+    from espdeploy.specs import ModelSpec
+
+    if name is not None:
+        chosen = options.settings_from(settings)
+        return ModelSpec(name=name, settings=chosen, weights=options.weights_from(weights))
+    if settings or weights:
+        raise UsageError(
+            "--set and --weights need the network that they belong to",
+            why="an engine or ONNX file has its weights fixed",
+            do="add --model NAME, or leave them away",
+        )
+    return None
 
 
 def _show_plan(output: Output, request: BenchRequest, results: Path) -> None:
