@@ -59,7 +59,6 @@ class ModelCard:
     classes: ClassSet | None = None
     weights: str = "unknown"  # the checkpoint's file name, or how the weights were made
     weights_sha256: str | None = None
-    exporter: str | None = None
     passes: tuple[str, ...] = ()
     espdeploy_version: str | None = None
 

@@ -56,17 +56,6 @@ class ModelSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExportSpec:
-    """How a network becomes an ONNX file. ``None`` means the network's or device's own default."""
-
-    size: ImageSize | None = None
-    batch: int | None = 1  # None: dynamic
-    opset: int
-    simplify: bool = True
-    verify_passes: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
 class RunSpec:
     """How an engine is opened: which runtime, at which precision, on how many threads."""
 

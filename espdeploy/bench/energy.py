@@ -36,7 +36,7 @@ class PowerReadings:
 
 @dataclass(frozen=True, kw_only=True)
 class EnergyReadings:
-    """A counter of energy, which only grows (see :func:`unwrapped`), at each time."""
+    """A counter of energy, which only grows (its source has taken wraparounds out), at each time."""
 
     source: str
     rails: tuple[str, ...]
@@ -73,24 +73,6 @@ class EnergyResult:
 
     power: Power | None
     findings: tuple[Finding, ...] = ()
-
-
-def unwrapped(counts: Sequence[int], *, range_count: int) -> list[int]:
-    """The growth of a counter since its first reading, where it starts over at ``range_count``.
-
-    A counter that goes round twice between two readings cannot be told from one that goes round once.
-
-    Raises:
-        InternalError: a reading above the range, or a range that is not positive.
-    """
-    if range_count <= 0 or any(not 0 <= count <= range_count for count in counts):
-        raise InternalError(f"a counter left its range 0..{range_count}")
-    total, growth = 0, []
-    for position, count in enumerate(counts):
-        step = count - counts[position - 1] if position else 0
-        total += step if step >= 0 else step + range_count
-        growth.append(total)
-    return growth
 
 
 def integrate_j(t_ns: Sequence[int], power_w: Sequence[float | None], *, start_ns: int, end_ns: int) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import pty
@@ -29,11 +30,9 @@ def on_a_terminal(arguments: list[str], columns: int) -> str:
     )
     os.close(theirs)
     drawn = bytearray()
-    try:
+    with contextlib.suppress(OSError):  # Linux's way to say that the other end is closed
         while piece := os.read(ours, 65536):
             drawn += piece
-    except OSError:  # Linux's way to say that the other end is closed
-        pass
     os.close(ours)
     assert process.wait(timeout=60) == 0
     return re.sub(r"\x1b\[[0-9;]*m", "", drawn.decode())

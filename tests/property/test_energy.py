@@ -55,15 +55,6 @@ def test_the_mean_power_lies_among_the_samples(samples: tuple[list[int], list[fl
     assert min(known) - 1e-6 <= mean_w <= max(known) + 1e-6
 
 
-@given(st.integers(2, 10**9), st.data())
-def test_unwrapping_gives_back_the_growth(range_count: int, data: st.DataObject) -> None:
-    start = data.draw(st.integers(0, range_count - 1))
-    steps = data.draw(st.lists(st.integers(0, range_count - 1), max_size=30))
-    growth = [0, *itertools.accumulate(steps)]
-    shown = [(start + grown) % range_count for grown in growth]
-    assert energy.unwrapped(shown, range_count=range_count) == growth
-
-
 @given(st.lists(st.floats(0.0, 100.0), min_size=5, max_size=30), st.integers(1, 20))
 def test_a_counter_is_additive_too(steps_j: list[float], cut_ms: int) -> None:
     times = [k * 10 * MS for k in range(len(steps_j))]

@@ -14,7 +14,7 @@ from espdeploy.networks.build import build
 from espdeploy.passes import apply, pipeline_for
 from espdeploy.specs import ImageSize, ModelSpec
 
-NETWORKS = ("espnet", "espnet-c")
+NETWORKS = ("espnet", "espnet-c", "espnet-b", "espnet-a")
 
 
 @pytest.fixture(scope="module")

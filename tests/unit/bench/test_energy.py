@@ -145,17 +145,6 @@ def test_a_counter_with_too_few_readings_gives_no_figure() -> None:
     assert (done.power, codes(done)) == (None, ["too_few_power_samples"])
 
 
-def test_unwrapping_by_hand() -> None:
-    assert energy.unwrapped([90, 95, 5, 60, 10], range_count=100) == [0, 5, 15, 70, 120]
-    assert energy.unwrapped([], range_count=100) == []
-
-
-@pytest.mark.parametrize(("counts", "range_count"), [([101], 100), ([-1], 100), ([0], 0)])
-def test_a_count_beyond_its_range_is_refused(counts, range_count) -> None:
-    with pytest.raises(InternalError):
-        energy.unwrapped(counts, range_count=range_count)
-
-
 @pytest.mark.parametrize("bad", [{"start_s": 5, "end_s": 5}, {"start_s": 0, "end_s": 5, "trials": 0}])
 def test_an_empty_window_is_refused(bad) -> None:
     with pytest.raises(InternalError):
