@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from espdeploy import lazy
+from espdeploy.onnx_graph import constants
 from espdeploy.passes.base import Pass, PassResult
-from espdeploy.passes.graph import constants
 
 if TYPE_CHECKING:
     from onnx import ModelProto

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from espdeploy import lazy
+from espdeploy.onnx_graph import attribute, constants, drop_nodes, fresh_name, producers, uses
 from espdeploy.passes.base import Pass, PassResult
-from espdeploy.passes.graph import attribute, constants, drop_nodes, fresh_name, producers, uses
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto, TensorProto

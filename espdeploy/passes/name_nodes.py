@@ -7,8 +7,8 @@ import re
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from espdeploy.onnx_graph import fresh_name, rename
 from espdeploy.passes.base import Pass, PassResult
-from espdeploy.passes.graph import fresh_name, rename
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto

@@ -6,8 +6,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from espdeploy import lazy
+from espdeploy.onnx_graph import constants, drop_nodes, opset_of, producers, redirect, rename, subgraphs, uses
 from espdeploy.passes.base import Pass, PassResult
-from espdeploy.passes.graph import constants, drop_nodes, opset_of, producers, redirect, rename, subgraphs, uses
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto, TensorProto

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from espdeploy.errors import EspdeployError, InternalError, UsageError, nearest
+from espdeploy.onnx_graph import check
 from espdeploy.passes.base import Pass, PassResult
-from espdeploy.passes.graph import check
 from espdeploy.passes.registry import PASSES
 from espdeploy.protocols import Progress, no_progress
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from espdeploy import lazy, shell
 from espdeploy.errors import ToolFailed
+from espdeploy.onnx_graph import opset_of
 from espdeploy.passes.base import Pass, PassResult
-from espdeploy.passes.graph import opset_of
 
 if TYPE_CHECKING:
     from onnx import ModelProto

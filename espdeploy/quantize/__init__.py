@@ -1,0 +1,1 @@
+"""Low precision: activation ranges, Q/DQ placement, sensitivity, TensorRT calibration caches."""
