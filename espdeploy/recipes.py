@@ -7,13 +7,16 @@ import sys
 import typing
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
 from espdeploy.errors import InputFileError, UsageError, nearest
-from espdeploy.specs import DeviceProfile
+from espdeploy.specs import CalibrationRecipe, DeviceProfile
 
 _PACKAGE = Path(__file__).resolve().parent
+
+_Spec = TypeVar("_Spec")
 
 
 def fact_folders(kind: str) -> tuple[Path, ...]:
@@ -25,12 +28,7 @@ def fact_folders(kind: str) -> tuple[Path, ...]:
 
 def device_profiles() -> dict[str, DeviceProfile]:
     """Every device profile by name, in alphabetical order."""
-    found: dict[str, DeviceProfile] = {}
-    for folder in fact_folders("engines"):
-        for path in sorted(folder.glob("*.toml")):
-            if path.stem not in found:
-                found[path.stem] = read_device(path)
-    return dict(sorted(found.items()))
+    return {name: read_device(path) for name, path in _files("engines").items()}
 
 
 def device_profile(name: str) -> DeviceProfile:
@@ -53,15 +51,71 @@ def read_device(path: Path) -> DeviceProfile:
     Raises:
         InputFileError: not TOML, an unknown key (the nearest is named), or a value of a wrong type.
     """
-    content = _load_toml(path)
-    _reject_unknown_keys(content, DeviceProfile, path, "")
-    try:
-        profile = msgspec.convert(content, DeviceProfile)
-    except msgspec.ValidationError as error:
-        raise InputFileError(f"{path}: {error}", do="see engines/README.md and the other devices there") from error
-    if profile.name != path.stem:
-        raise InputFileError(f'{path}: name = "{profile.name}"', why="a device's file is named after it")
+    profile = _read(path, DeviceProfile, do="see engines/README.md and the other devices there")
+    _check_name(profile.name, path, "a device's")
     return dataclasses.replace(profile, source=str(path))
+
+
+def calibration_recipe_names() -> tuple[str, ...]:
+    """The names of all calibration recipes, in alphabetical order; no file is read."""
+    return tuple(_files("calibration"))
+
+
+def calibration_recipe(name: str) -> CalibrationRecipe:
+    """The recipe of that name, or in that file where it is a path (with a folder, or the suffix ``.toml``).
+
+    Raises:
+        UsageError: there is none; the nearest name is given.
+        InputFileError: as :func:`read_calibration`.
+    """
+    known = _files("calibration")
+    path = Path(name) if name.endswith(".toml") or "/" in name else known.get(name.lower())
+    if path is None or not path.is_file():
+        raise UsageError(
+            f'unknown calibration recipe "{name}"' if path is None else f"there is no recipe {path}",
+            why=nearest(Path(name).stem, known),
+            do="give one of these names, or a TOML file of your own: --recipe ./mine.toml",
+        )
+    return read_calibration(path)
+
+
+def read_calibration(path: Path) -> CalibrationRecipe:
+    """One calibration recipe from its TOML.
+
+    Raises:
+        InputFileError: not TOML, an unknown key (the nearest is named), a value of a wrong type, or one that cannot be.
+    """
+    advice = "see calibration/README.md and the other recipes there"
+    recipe = _read(path, CalibrationRecipe, do=advice)
+    _check_name(recipe.name, path, "a recipe's")
+    if recipe.count is not None and recipe.count < 1:
+        raise InputFileError(f"{path}: count = {recipe.count} leaves no image", do="give 1 or more, or leave it away")
+    if Path(recipe.folder).is_absolute() or ".." in Path(recipe.folder).parts:
+        raise InputFileError(f'{path}: folder = "{recipe.folder}" is not below the data', do=advice)
+    return dataclasses.replace(recipe, source=str(path))
+
+
+def _files(kind: str) -> dict[str, Path]:
+    """The files of a kind by name, in alphabetical order; of two with one name the first found stays."""
+    found: dict[str, Path] = {}
+    for folder in fact_folders(kind):
+        for path in folder.glob("*.toml"):
+            found.setdefault(path.stem, path)
+    return dict(sorted(found.items()))
+
+
+def _read(path: Path, kind: type[_Spec], *, do: str) -> _Spec:
+    content = _load_toml(path)
+    _reject_unknown_keys(content, kind, path, "")
+    try:
+        return msgspec.convert(content, kind)
+    except msgspec.ValidationError as error:
+        raise InputFileError(f"{path}: {error}", do=do) from error
+
+
+def _check_name(name: str, path: Path, whose: str) -> None:
+    if name != path.stem:
+        raise InputFileError(f'{path}: name = "{name}"', why=f"{whose} file is named after it")
 
 
 def _load_toml(path: Path) -> dict[str, object]:

@@ -145,3 +145,39 @@ class DeviceProfile:
     jetpack: str | None = None
     notes: tuple[str, ...] = ()
     source: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreprocessingFacts:
+    """A recipe's pre-processing, with the meaning that :class:`espdeploy.artifacts.Preprocessing` gives it."""
+
+    channel_order: str
+    divisor: float
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    post_divisor: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrationRecipe:
+    """Which images INT8 is calibrated on, as a TOML in ``calibration/`` describes it; ``source`` is that file.
+
+    ``folder`` is where the images lie below the data set's root, with ``{split}`` for the name of the part;
+    ``other_splits`` are parts that must never be used in its place. A root with all folders of ``recognised_by`` is of
+    this layout. ``count`` images are taken (None: all): drawn with ``seed``, or evenly spread where there is none.
+    ``method`` None leaves the algorithm to espdeploy. ``preprocessing`` is for networks that carry none, and ``data``
+    the root where none is given, relative to the recipe.
+    """
+
+    name: str
+    description: str
+    folder: str
+    split: str = "train"
+    other_splits: tuple[str, ...] = ("val", "test")
+    recognised_by: tuple[str, ...] = ()
+    count: int | None = None
+    seed: int | None = None
+    method: str | None = None
+    preprocessing: PreprocessingFacts | None = None
+    data: str | None = None
+    source: str = ""

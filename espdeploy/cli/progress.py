@@ -1,4 +1,7 @@
-"""Progress on standard error: a bar on a terminal, one line per stage elsewhere."""
+"""Progress on standard error: a bar on a terminal, one line per stage elsewhere.
+
+A text is the name of a stage, and after a comma what changes while it lasts: ``calibrating, 12.3 images/s``.
+"""
 
 from __future__ import annotations
 
@@ -32,11 +35,16 @@ class _PlainProgress:
 
     def __call__(self, done: int, total: int | None, text: str) -> None:
         del done, total
-        if text != self._last:
-            self._last = text
+        stage = _stage(text)
+        if stage != self._last:
+            self._last = stage
             with contextlib.suppress(OSError):  # a reader that has gone, or a full disk, ends no export
-                sys.stderr.write(f"{text} ...\n")
+                sys.stderr.write(f"{stage} ...\n")
                 sys.stderr.flush()
+
+
+def _stage(text: str) -> str:
+    return text.partition(", ")[0]
 
 
 @contextlib.contextmanager
@@ -56,10 +64,11 @@ def _bars() -> Iterator[Progress]:
     with RichProgress(*columns, console=Console(stderr=True), refresh_per_second=4, transient=True) as bars:
 
         def progress(done: int, total: int | None, text: str) -> None:
-            if text not in tasks:
+            stage = _stage(text)
+            if stage not in tasks:
                 for task in tasks.values():
                     bars.update(task, visible=False)
-                tasks[text] = bars.add_task(text, total=total)
-            bars.update(tasks[text], completed=done, total=total)
+                tasks[stage] = bars.add_task(text, total=total)
+            bars.update(tasks[stage], completed=done, total=total, description=text)
 
         yield progress
