@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 
     Counts = NDArray[np.int64]
 
-_BOOTSTRAP_ROUNDS = 1000
-_CI_PERCENTILES = (2.5, 97.5)
+_VALUES_SHOWN = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,29 +97,6 @@ def class_tallies(counts: Counts, classes: ClassSet) -> Counts:
     return np.stack(iou_tallies(counts, _groups(scored_classes(classes))))
 
 
-def miou_ci95_pct(per_image: Sequence[Counts], *, seed: int = 0) -> tuple[float, float] | None:
-    """95 % interval of the mean IOU over images, by bootstrap; ``per_image`` as :func:`class_tallies` gives it.
-
-    Images are drawn with replacement and their pixels pooled, so that it says how far the figure would move with
-    other images of the same kind. None for fewer than two images.
-    """
-    if len(per_image) < 2:
-        return None
-    images = len(per_image)
-    tallies = np.stack(per_image).astype(np.float64)
-    drawn = np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), size=_BOOTSTRAP_ROUNDS)
-    hits = drawn @ tallies[:, 0]
-    unions = drawn @ tallies[:, 1]
-    present = unions > 0
-    ious = np.divide(hits, unions, out=np.zeros_like(hits), where=present)
-    with_any = present.any(axis=1)
-    if not with_any.any():
-        return None
-    means = ious[with_any].sum(axis=1) / present[with_any].sum(axis=1)
-    low, high = np.percentile(100.0 * means, _CI_PERCENTILES)
-    return float(low), float(high)
-
-
 def iou_tallies(counts: Counts, groups: Sequence[Sequence[int]]) -> tuple[Counts, Counts]:
     """True positives and unions of groups of classes, each group taken as one class.
 
@@ -164,9 +140,17 @@ def _check_labels(true_class: Counts, classes: ClassSet, name: str) -> None:
     count = len(classes.names)
     outside = true_class[(true_class < 0) | (true_class >= count)]
     if outside.size:
+        values = np.unique(outside)
+        several = len(values) > 1
         raise InputFileError(
-            f"the label of {name} holds the value {outside[0]}, which is no class of {classes.name}",
+            f"the label of {name} holds the value{'s' if several else ''} {_listed(values)}, "
+            f"which {'are no classes' if several else 'is no class'} of {classes.name}",
             why=f"classes are 0 to {count - 1}, left out of the score are {list(classes.ignore)}; "
             f"{outside.size} pixels are neither",
             do="give labels of the data set that the network was trained on",
         )
+
+
+def _listed(values: Counts) -> str:
+    more = len(values) - _VALUES_SHOWN
+    return ", ".join(map(str, values[:_VALUES_SHOWN])) + (f" and {more} more" if more > 0 else "")

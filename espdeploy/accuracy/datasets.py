@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from espdeploy.accuracy import cityscapes
 from espdeploy.accuracy.images import preprocess, read_label, read_rgb
@@ -29,6 +29,7 @@ _CITYSCAPES_KINDS = ("labelTrainIds", "labelIds")
 _LAYOUTS = (("val", "valannot"), ("leftImg8bit/val", "gtFine/val"))
 _NAMES_SHOWN = 3
 _ASPECT_TOLERANCE = 0.01
+_Read = TypeVar("_Read")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,16 +76,48 @@ def spread(pairs: Sequence[Pair], limit: int | None) -> list[Pair]:
     return [pairs[index * len(pairs) // limit] for index in range(limit)]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Skipped:
+    """An image that could not be used and was left out: its name, and why."""
+
+    image: str
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnBad:
+    """What to do about an image that cannot be used: end with an error, or skip it.
+
+    ``advice`` ends the error's advice: what else the command offers, such as the option that skips.
+    """
+
+    skip: bool = False
+    advice: str = ""
+
+
+END_ON_BAD = OnBad()
+
+
 class ImageFolder:
     """Pairs as a stream of samples (:class:`espdeploy.protocols.Batches`); one image is in memory at a time.
 
-    ``size`` is the network's input size; None keeps each image's own.
+    ``size`` is the network's input size; None keeps each image's own. ``skipped`` holds what the last pass left out.
     """
 
-    def __init__(self, pairs: Sequence[Pair], *, preprocessing: Preprocessing, size: ImageSize | None) -> None:
+    def __init__(
+        self,
+        pairs: Sequence[Pair],
+        *,
+        preprocessing: Preprocessing,
+        size: ImageSize | None,
+        on_bad: OnBad = END_ON_BAD,
+    ) -> None:
         self._pairs = tuple(pairs)
         self._preprocessing = preprocessing
         self._size = size
+        self._on_bad = on_bad
+        self._labels = {pair.name: pair.label for pair in pairs}
+        self.skipped: list[Skipped] = []
 
     def __len__(self) -> int:
         return len(self._pairs)
@@ -93,15 +126,63 @@ class ImageFolder:
         """Read, check and prepare one image after the other.
 
         Raises:
-            InputFileError: a file cannot be read, or a label has another shape than its image.
+            InputFileError: a file cannot be read, or a label has another shape than its image; where these are
+                skipped, no image is left.
         """
-        for pair in self._pairs:
-            rgb = read_rgb(pair.image)
-            label = None if pair.label is None else _read_label_of(pair)
-            if label is not None:
-                _check_shapes(pair, rgb.shape[:2], label.shape)
-            size = self._size or ImageSize(width=rgb.shape[1], height=rgb.shape[0])
-            yield Sample(name=pair.name, image=preprocess(rgb, self._preprocessing, size), label=label)
+        self.skipped = []
+        return usable(self._pairs, self._sample, on_bad=self._on_bad, skipped=self.skipped)
+
+    def label_of(self, name: str) -> Path | None:
+        """The label file of the image of that name; None where there is none."""
+        return self._labels.get(name)
+
+    def _sample(self, pair: Pair) -> Sample:
+        rgb = read_rgb(pair.image)
+        label = None if pair.label is None else _read_label_of(pair)
+        if label is not None:
+            _check_shapes(pair, rgb.shape[:2], label.shape)
+        size = self._size or ImageSize(width=rgb.shape[1], height=rgb.shape[0])
+        return Sample(name=pair.name, image=preprocess(rgb, self._preprocessing, size), label=label)
+
+
+def usable(
+    pairs: Sequence[Pair], read: Callable[[Pair], _Read], *, on_bad: OnBad, skipped: list[Skipped]
+) -> Iterator[_Read]:
+    """What ``read`` makes of each pair, one after the other; those it cannot read go to ``skipped`` where asked for.
+
+    Raises:
+        InputFileError: as ``read`` does, with the advice added; or nothing was left after skipping.
+    """
+    for pair in pairs:
+        try:
+            made = read(pair)
+        except InputFileError as error:
+            if not on_bad.skip:
+                raise _advised(error, on_bad.advice) from error
+            skipped.append(Skipped(image=str(pair.image), why=_reason(error)))
+            continue
+        yield made
+    if pairs and len(skipped) == len(pairs):
+        raise InputFileError(
+            f"none of the {len(pairs)} images can be used",
+            why=f"the first: {skipped[0].why}",
+            do="give --data a folder of images that can be read",
+        )
+
+
+def skipped_note(skipped: Sequence[Skipped]) -> list[str]:
+    """The images that were left out as a note; empty where there are none."""
+    if not skipped:
+        return []
+    return [f"left out because they cannot be used, {len(skipped)}: {_some([item.image for item in skipped])}"]
+
+
+def _advised(error: InputFileError, advice: str) -> InputFileError:
+    return InputFileError(error.what, why=error.why, do="; ".join(part for part in (error.do, advice) if part))
+
+
+def _reason(error: InputFileError) -> str:
+    return f"{error.what}: {error.why}" if error.why else error.what
 
 
 def _read_label_of(pair: Pair) -> NDArray[np.integer]:

@@ -16,6 +16,7 @@ from espdeploy.specs import ImageSize
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+_CROP_SHARE = 0.875  # of the scaled image's shorter side that a classifier is shown
 _LARGEST_8_BIT = 255
 _LARGEST_16_BIT = 65535
 _CHANNELS = {"RGB": (0, 1, 2), "BGR": (2, 1, 0)}
@@ -90,6 +91,24 @@ def preprocess(rgb: NDArray[np.uint8], preprocessing: Preprocessing, size: Image
         plane /= np.float32(preprocessing.std[target])
         np.divide(plane, np.float32(preprocessing.post_divisor), out=result[0, target])
     return result
+
+
+def centre_crop(rgb: NDArray[np.uint8], size: ImageSize) -> NDArray[np.uint8]:
+    """The middle of a uint8 RGB image (H, W, 3), as classifiers are scored on it: uint8 (size.height, size.width, 3).
+
+    The image is scaled, keeping its shape and smoothed before shrinking, until it just covers 8/7 of ``size``
+    (256 pixels for a crop of 224); the middle is cut out. This is the single-crop protocol of ImageNet's published
+    figures (ESPNetv2, section 4.1).
+    """
+    height, width = rgb.shape[:2]
+    cover = int(size.width / _CROP_SHARE), int(size.height / _CROP_SHARE)
+    if cover[0] * height >= cover[1] * width:  # whichever side is the scarcer just covers
+        scaled = cover[0], cover[0] * height // width
+    else:
+        scaled = cover[1] * width // height, cover[1]
+    left, top = round((scaled[0] - size.width) / 2), round((scaled[1] - size.height) / 2)
+    image = Image.fromarray(rgb).resize(scaled, Image.Resampling.BILINEAR)
+    return np.array(image.crop((left, top, left + size.width, top + size.height)), dtype=np.uint8)
 
 
 def resize_bilinear(plane: NDArray[np.float32], size: ImageSize) -> NDArray[np.float32]:

@@ -29,8 +29,8 @@ def check_runner(runner: Runner) -> None:
         if len(tensors) != 1:
             names = ", ".join(item.name for item in tensors)
             raise UsageError(
-                f"the engine has {len(tensors)} {what} ({names}), segmentation needs one",
-                do="export the network so that it maps one image to its class scores",
+                f"the engine has {len(tensors)} {what} ({names}), one is needed",
+                do="give a network that maps one image to its class scores",
             )
     shape = runner.inputs[0].shape
     if shape and isinstance(shape[0], int) and shape[0] != 1:

@@ -8,22 +8,30 @@ from pathlib import Path
 
 import numpy as np
 
-from espdeploy.accuracy.datasets import ImageFolder, find_pairs
+from espdeploy.accuracy.class_folders import ClassFolders
+from espdeploy.accuracy.classify import ClassEvaluation, evaluate_classes
+from espdeploy.accuracy.datasets import ImageFolder, find_pairs, spread
 from espdeploy.accuracy.evaluate import Evaluation, evaluate
 from espdeploy.accuracy.images import preprocess, read_rgb
 from espdeploy.accuracy.overlay import OutputPaths, output_paths, overlay, write_labels, write_png
 from espdeploy.accuracy.prediction import check_runner, predict
 from espdeploy.artifacts import ClassSet, ModelCard, Preprocessing
 from espdeploy.errors import UsageError
+from espdeploy.pipeline import classify, confusion
 from espdeploy.pipeline.feeds import one_image
+from espdeploy.pipeline.gates import NO_LIMITS, Limits, check_limits, check_task
 from espdeploy.pipeline.opening import open_file
+from espdeploy.pipeline.selection import ALL_IMAGES, Selection, check_labelled
 from espdeploy.protocols import Progress, Runner
 from espdeploy.specs import DeviceProfile, ImageSize
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvalRequest:
-    """Which engine is judged, on what, and beside which reference."""
+    """Which engine is judged, on what, beside which reference, and what it is held to.
+
+    ``confusion_picture`` is the file that the confusion matrix is drawn to.
+    """
 
     engine: Path
     data: Path
@@ -32,6 +40,9 @@ class EvalRequest:
     profile: DeviceProfile
     runtime: str | None = None
     threads: int | None = None
+    limits: Limits = NO_LIMITS
+    selection: Selection = ALL_IMAGES
+    confusion_picture: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,30 +81,63 @@ class Scorable:
     classes: ClassSet
 
 
-def evaluate_engine(request: EvalRequest, progress: Progress) -> Evaluation:
-    """Score an engine on a folder of images.
+def evaluate_engine(request: EvalRequest, progress: Progress) -> Evaluation | ClassEvaluation:
+    """Score an engine on a folder of images: label maps for segmentation, class folders for classification.
 
     Raises:
         InputFileError: unusable engine, images or labels.
-        UsageError: neither labels nor a reference, or an engine that is no segmentation network.
+        UsageError: nothing to score against, a limit that does not fit, or an engine that does neither.
+        MissingCapability: the picture of the confusion matrix cannot be written.
     """
+    check_limits(request.limits, has_reference=request.reference is not None)
+    confusion.check_picture(request.confusion_picture)
     with contextlib.ExitStack() as stack:
         runner = stack.enter_context(_open(request.engine, request))
         reference = stack.enter_context(_open(request.reference, request)) if request.reference else None
         if reference is not None:
             _check_reference(runner, reference, named=f"{request.engine} and its reference {request.reference}")
-        return evaluate_runner(runner, request.data, request.labels, progress=progress, reference=reference)
+        check_task(request.limits, classification=classify.classifies(runner))
+        if classify.classifies(runner):
+            return _evaluate_classes(runner, request, progress, reference=reference)
+        evaluation = evaluate_runner(
+            runner, request.data, request.labels, progress=progress, reference=reference, selection=request.selection
+        )
+    if request.confusion_picture:
+        confusion.draw(evaluation, request.confusion_picture, engine=request.engine, data=request.data)
+    return evaluation
+
+
+def _evaluate_classes(
+    runner: Runner, request: EvalRequest, progress: Progress, *, reference: Runner | None
+) -> ClassEvaluation:
+    classify.check_no_label_maps(request.labels, request.confusion_picture, request.selection)
+    check_runner(runner)
+    preprocessing, classes = _needs(runner.card)
+    has_reference = reference is not None
+    classed = classify.classed_images(request.data, classes, request.selection, has_reference=has_reference)
+    images = ClassFolders(
+        classed, preprocessing=preprocessing, size=_input_size(runner), on_bad=request.selection.on_bad
+    )
+    return evaluate_classes(runner, images, len(classes.names), progress=progress, reference=reference)
 
 
 def evaluate_runner(
-    runner: Runner, data: Path, labels: Path | None, *, progress: Progress, reference: Runner | None = None
+    runner: Runner,
+    data: Path,
+    labels: Path | None,
+    *,
+    progress: Progress,
+    reference: Runner | None = None,
+    selection: Selection = ALL_IMAGES,
 ) -> Evaluation:
     """Score an open runner, with the pre-processing and classes that its engine carries."""
-    scored = scorable(runner, data, labels, has_reference=reference is not None)
+    scored = scorable(runner, data, labels, has_reference=reference is not None, selection=selection)
     return evaluate(runner, scored.batches, scored.classes, progress=progress, reference=reference)
 
 
-def scorable(runner: Runner, data: Path, labels: Path | None, *, has_reference: bool = False) -> Scorable:
+def scorable(
+    runner: Runner, data: Path, labels: Path | None, *, has_reference: bool = False, selection: Selection = ALL_IMAGES
+) -> Scorable:
     """What is to be scored, found and checked without running anything.
 
     Raises:
@@ -102,13 +146,10 @@ def scorable(runner: Runner, data: Path, labels: Path | None, *, has_reference: 
     """
     check_runner(runner)
     preprocessing, classes = _needs(runner.card)
-    pairs = find_pairs(data, labels)
-    if not has_reference and pairs[0].label is None:
-        raise UsageError(
-            f"there is nothing to score {data} against",
-            do="add --labels DIR (espdeploy eval also takes --reference F.onnx, for agreement alone)",
-        )
-    batches = ImageFolder(pairs, preprocessing=preprocessing, size=_input_size(runner))
+    classify.check_segments(runner)
+    pairs = spread(find_pairs(data, labels), selection.limit)
+    check_labelled(pairs, data, has_reference=has_reference, labels_for=selection.labels_for)
+    batches = ImageFolder(pairs, preprocessing=preprocessing, size=_input_size(runner), on_bad=selection.on_bad)
     return Scorable(batches=batches, classes=classes)
 
 
@@ -157,8 +198,8 @@ def predict_images(request: PredictRequest, folder: Path, progress: Progress) ->
 
 
 def _open(path: Path, request: EvalRequest | PredictRequest) -> Runner:
-    runner, _ = open_file(path, request.profile, runtime=request.runtime, precision="fp32", threads=request.threads)
-    return runner
+    opened = open_file(path, request.profile, runtime=request.runtime, precision=None, threads=request.threads)
+    return opened.runner
 
 
 def _picture(runner: Runner, paths: OutputPaths, preprocessing: Preprocessing, classes: ClassSet) -> Picture:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from espdeploy.accuracy.datasets import ImageFolder, find_pairs, spread
+from espdeploy.accuracy.datasets import ImageFolder, OnBad, find_pairs, spread
 from espdeploy.artifacts import Preprocessing
 from espdeploy.errors import InputFileError, UsageError
 from espdeploy.specs import ImageSize
@@ -206,3 +206,40 @@ def test_camvid_pairs_completely(data_dir: Path) -> None:
     assert len(find_pairs(root / "train", root / "trainannot")) == 25
     with pytest.raises(InputFileError, match="none of the 51 images"):
         find_pairs(root / "val", root / "trainannot")
+
+
+def damaged(tmp_path: Path) -> tuple[Path, Path]:
+    data, annotation = folders(tmp_path, "abcd", "abcd")
+    (data / "b.png").write_bytes(b"no image")
+    label(annotation / "c.png", size=(4, 4))
+    return data, annotation
+
+
+def test_a_bad_image_ends_the_stream_with_the_advice_of_the_command(tmp_path: Path) -> None:
+    data, annotation = damaged(tmp_path)
+    pairs = find_pairs(data, annotation)
+    stream = iter(ImageFolder(pairs, preprocessing=PLAIN, size=None, on_bad=OnBad(advice="or skip it")))
+    assert next(stream).name == "a"
+    with pytest.raises(InputFileError, match=str(data / "b.png")) as caught:
+        next(stream)
+    assert caught.value.do.endswith("; or skip it")
+
+
+def test_bad_images_are_skipped_where_that_is_asked_for_and_every_pass_says_which(tmp_path: Path) -> None:
+    data, annotation = damaged(tmp_path)
+    images = ImageFolder(find_pairs(data, annotation), preprocessing=PLAIN, size=None, on_bad=OnBad(skip=True))
+    for _ in range(2):
+        assert [sample.name for sample in images] == ["a", "d"]
+        assert [item.image for item in images.skipped] == [str(data / "b.png"), str(data / "c.png")]
+    unreadable, unfitting = images.skipped
+    assert "no image format" in unreadable.why
+    assert "4x4" in unfitting.why
+
+
+def test_skipping_leaves_at_least_one_image(tmp_path: Path) -> None:
+    for name in "ab":
+        (tmp_path / f"{name}.png").write_bytes(b"")
+    images = ImageFolder(find_pairs(tmp_path), preprocessing=PLAIN, size=None, on_bad=OnBad(skip=True))
+    with pytest.raises(InputFileError, match="none of the 2 images") as caught:
+        list(images)
+    assert "a.png" in caught.value.why

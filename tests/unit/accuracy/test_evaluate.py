@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from espdeploy.accuracy.datasets import ImageFolder, find_pairs
+from espdeploy.accuracy.datasets import ImageFolder, OnBad, find_pairs
 from espdeploy.accuracy.evaluate import Evaluation, evaluate
 from espdeploy.accuracy.prediction import label_map
-from espdeploy.artifacts import ClassSet
+from espdeploy.artifacts import ClassSet, Preprocessing
 from espdeploy.errors import InputFileError, ToolFailed, UsageError
 from espdeploy.protocols import Sample, TensorInfo
 from espdeploy.specs import ImageSize, ModelSpec
@@ -99,6 +100,15 @@ def test_agreement_counts_all_pixels_and_drop_is_in_points() -> None:
     assert result.reference.agreement_pct == pytest.approx(100 * 7 / 8)
     assert result.reference.miou_pct == pytest.approx(100.0)
     assert result.reference.miou_drop_pct == pytest.approx(100 - 175 / 3)
+    # draws of two images: twice the first (networks' mIOU 50 and 100), one of each (58 and 100), or twice the second
+    assert result.reference.miou_drop_ci95_pct == pytest.approx((0.0, 50.0))
+
+
+def test_a_network_beside_itself_loses_nothing_for_certain() -> None:
+    result = run(reference=FunctionRunner(from_first_channel))
+    assert result.reference is not None
+    assert result.reference.miou_drop_pct == 0.0
+    assert result.reference.miou_drop_ci95_pct == (0.0, 0.0)
 
 
 def test_without_labels_there_is_agreement_only() -> None:
@@ -110,6 +120,50 @@ def test_without_labels_there_is_agreement_only() -> None:
     assert result.reference is not None
     assert result.reference.agreement_pct == 100.0
     assert result.reference.miou_drop_pct is None
+    assert result.reference.miou_drop_ci95_pct is None
+
+
+def folder(tmp_path: Path, sizes: dict[str, tuple[int, int]]) -> ImageFolder:
+    """Images whose left half is class 0 and right half class 1, with labels, of several sizes; prepared at 8x4."""
+    for kind in ("images", "labels"):
+        (tmp_path / kind).mkdir()
+    for name, (width, height) in sizes.items():
+        values = np.repeat(np.arange(width)[None] * 2 // width, height, axis=0).astype(np.uint8)
+        Image.fromarray(values).save(tmp_path / f"labels/{name}.png")
+        Image.fromarray(np.repeat(values[..., None], 3, axis=2)).save(tmp_path / f"images/{name}.png")
+    plain = Preprocessing(channel_order="RGB", divisor=1.0, mean=(0, 0, 0), std=(1, 1, 1))
+    pairs = find_pairs(tmp_path / "images", tmp_path / "labels")
+    return ImageFolder(pairs, preprocessing=plain, size=ImageSize(width=8, height=4), on_bad=OnBad(skip=True))
+
+
+def test_images_of_other_sizes_are_scored_at_their_own(tmp_path: Path) -> None:
+    images = folder(tmp_path, {"a": (8, 4), "b": (16, 8), "c": (32, 16)})
+    result = evaluate(FunctionRunner(from_first_channel), images, THREE)
+    assert result.confusion == [[16 + 64 + 256, 0, 0], [0, 16 + 64 + 256, 0], [0, 0, 0]]
+    assert result.miou_pct == 100.0
+
+
+def test_skipped_images_are_counted_named_and_done(tmp_path: Path) -> None:
+    images = folder(tmp_path, {"a": (8, 4), "b": (8, 4), "c": (8, 4)})
+    (tmp_path / "images/b.png").write_bytes(b"")
+    seen: list[tuple[int, int | None]] = []
+    result = evaluate(
+        FunctionRunner(from_first_channel),
+        images,
+        THREE,
+        progress=lambda done, total, text: seen.append((done, total)),
+    )
+    assert result.images == 2
+    assert [item.image for item in result.skipped] == [str(tmp_path / "images/b.png")]
+    assert any("cannot be used, 1: " in note and "b.png" in note for note in result.notes)
+    assert seen[-1] == (3, 3)
+
+
+def test_a_label_outside_the_classes_names_its_file(tmp_path: Path) -> None:
+    images = folder(tmp_path, {"a": (8, 4)})
+    Image.new("L", (8, 4), 9).save(tmp_path / "labels/a.png")
+    with pytest.raises(InputFileError, match=f"{tmp_path}/labels/a.png.* the value 9"):
+        evaluate(FunctionRunner(from_first_channel), images, THREE)
 
 
 def test_each_image_is_scored_before_the_next_is_read() -> None:

@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from espdeploy.accuracy.images import preprocess, read_label, read_rgb, resize_bilinear, resize_nearest
+from espdeploy.accuracy.images import (
+    centre_crop,
+    preprocess,
+    read_label,
+    read_rgb,
+    resize_bilinear,
+    resize_nearest,
+)
 from espdeploy.artifacts import Preprocessing
 from espdeploy.errors import InputFileError, UsageError
 from espdeploy.specs import ImageSize
@@ -223,3 +230,25 @@ def test_nearest_resize_is_that_of_pytorch(size: tuple[int, int]) -> None:
 def test_impossible_preprocessing_is_refused(settings: Preprocessing) -> None:
     with pytest.raises(UsageError):
         preprocess(picture(), settings, ImageSize(width=8, height=6))
+
+
+def test_the_crop_of_an_image_that_just_covers_is_cut_without_scaling() -> None:
+    rgb = picture(256, 300)
+    assert np.array_equal(centre_crop(rgb, ImageSize(width=224, height=224)), rgb[16:240, 38:262])
+
+
+@pytest.mark.parametrize(("height", "width"), [(375, 500), (640, 426), (90, 120), (256, 256)])
+@pytest.mark.parametrize("size", [ImageSize(width=224, height=224), ImageSize(width=160, height=96)])
+def test_the_crop_is_that_of_pytorchs_smoothed_resize(height: int, width: int, size: ImageSize) -> None:
+    torch = pytest.importorskip("torch")
+    rgb = picture(height, width)
+    scale = max(int(size.width / 0.875) / width, int(size.height / 0.875) / height)
+    scaled = (int(height * scale + 1e-6), int(width * scale + 1e-6))
+    whole = torch.nn.functional.interpolate(
+        torch.from_numpy(rgb).permute(2, 0, 1)[None].float(), size=scaled, mode="bilinear", antialias=True
+    )[0]
+    top, left = round((scaled[0] - size.height) / 2), round((scaled[1] - size.width) / 2)
+    expected = whole[:, top : top + size.height, left : left + size.width].permute(1, 2, 0).numpy()
+    found = centre_crop(rgb, size)
+    assert found.shape == (size.height, size.width, 3)
+    assert np.abs(found - expected).max() <= 1.5  # Pillow rounds to whole levels after each axis
