@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import re
 import sys
 import typing
 from collections.abc import Iterator, Mapping
@@ -12,11 +14,14 @@ from typing import TypeVar
 import msgspec
 
 from espdeploy.errors import InputFileError, UsageError, nearest
-from espdeploy.specs import CalibrationRecipe, DeviceProfile
+from espdeploy.specs import CalibrationRecipe, DeviceProfile, VersionRange
 
 _PACKAGE = Path(__file__).resolve().parent
 
 _Spec = TypeVar("_Spec")
+
+_VERSION = re.compile(r"\d{1,4}(\.\d{1,4}){0,3}")
+_CAPABILITY = re.compile(r"\d{1,2}\.\d")
 
 
 def fact_folders(kind: str) -> tuple[Path, ...]:
@@ -37,10 +42,13 @@ def device_profile(name: str) -> DeviceProfile:
     Raises:
         UsageError: there is none; the nearest name is given.
     """
-    profiles = device_profiles()
     wanted = name.lower()
+    path = _files("engines").get(wanted)
+    if path is not None:  # the others need not be read, and may be in need of mending
+        return read_device(path)
+    profiles = device_profiles()
     for profile in profiles.values():
-        if wanted in (profile.name, *profile.aliases):
+        if wanted in profile.aliases:
             return profile
     raise UsageError(f'unknown device "{name}"', why=nearest(wanted, profiles), do="espdeploy devices")
 
@@ -49,10 +57,13 @@ def read_device(path: Path) -> DeviceProfile:
     """One device from its TOML.
 
     Raises:
-        InputFileError: not TOML, an unknown key (the nearest is named), or a value of a wrong type.
+        InputFileError: not TOML, an unknown key (the nearest is named), a value of a wrong type, or one that cannot be.
     """
-    profile = _read(path, DeviceProfile, do="see engines/README.md and the other devices there")
+    advice = "see engines/README.md and the other devices there"
+    profile = _read(path, DeviceProfile, do=advice)
     _check_name(profile.name, path, "a device's")
+    for wrong in _impossible(profile):
+        raise InputFileError(f"{path}: {wrong}", do=advice)
     return dataclasses.replace(profile, source=str(path))
 
 
@@ -95,6 +106,37 @@ def read_calibration(path: Path) -> CalibrationRecipe:
     return dataclasses.replace(recipe, source=str(path))
 
 
+def _impossible(profile: DeviceProfile) -> Iterator[str]:
+    """What no device can be like, so that nobody who uses the facts has to think of it."""
+    for key in ("runtimes", "precisions"):
+        if not getattr(profile, key):
+            yield f"{key} is empty"
+    both = set(profile.precisions) & set(profile.refused_precisions)
+    if both:
+        yield f"{', '.join(sorted(both))} stands in precisions and in refused_precisions"
+    for versions in _version_ranges(profile):
+        for text in (versions.oldest, versions.newest):
+            if not _VERSION.fullmatch(text):
+                yield f'"{text}" is no version; write it like 8.2'
+    if profile.gpu is not None:
+        steps = profile.gpu.frequencies_mhz
+        if not _CAPABILITY.fullmatch(profile.gpu.compute_capability):
+            yield f'"{profile.gpu.compute_capability}" is no compute capability; write it like 6.2'
+        if list(steps) != sorted(set(steps)) or any(step <= 0 for step in steps):
+            yield "frequencies_mhz do not ascend"
+
+
+def _version_ranges(profile: DeviceProfile) -> Iterator[VersionRange]:
+    if profile.tensorrt is not None:
+        yield profile.tensorrt
+        yield from profile.tensorrt.without
+    if profile.jetpack is not None:
+        yield profile.jetpack
+        yield VersionRange(oldest=profile.jetpack.l4t_oldest, newest=profile.jetpack.l4t_newest)
+    if profile.dla is not None:
+        yield from profile.dla.tensorrt
+
+
 def _files(kind: str) -> dict[str, Path]:
     """The files of a kind by name, in alphabetical order; of two with one name the first found stays."""
     found: dict[str, Path] = {}
@@ -132,7 +174,7 @@ def _load_toml(path: Path) -> dict[str, object]:
 
 def _reject_unknown_keys(content: Mapping[str, object], kind: type, path: Path, where: str) -> None:
     """A misspelt key would otherwise be ignored, and the fact it holds with it."""
-    known = typing.get_type_hints(kind)
+    known = _keys_of(kind)
     for key, value in content.items():
         if key not in known:
             raise InputFileError(f'{path}: unknown key "{where}{key}"', why=nearest(key, known))
@@ -140,6 +182,12 @@ def _reject_unknown_keys(content: Mapping[str, object], kind: type, path: Path, 
             for item in value if isinstance(value, list) else [value]:
                 if isinstance(item, dict):
                     _reject_unknown_keys(item, nested, path, f"{where}{key}.")
+
+
+@functools.cache
+def _keys_of(kind: type) -> dict[str, object]:
+    """What a table of that kind may hold; worked out once, for it costs more than reading a file."""
+    return typing.get_type_hints(kind)
 
 
 def _dataclasses_in(hint: object) -> Iterator[type]:

@@ -82,51 +82,129 @@ class BenchSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class GpuFacts:
-    """What a device's GPU is. ``frequencies_mhz`` are the steps most releases list; the board's own list wins."""
+    """What a device's GPU is.
+
+    ``frequencies_mhz`` are the steps that boards were seen to list, ascending; the board's own list wins, and
+    ``frequency_paths`` are the devfreq folders to look for it in, in this order. ``tensor_cores`` is 0 where there are
+    none and None where it is not known. ``tpcs`` counts texture processing clusters, which power modes switch off.
+    """
 
     name: str
     compute_capability: str
     cuda_cores: int | None = None
-    memory_mb: int | None = None
+    tensor_cores: int | None = None
+    tpcs: int | None = None
+    memory_mb: float | None = None
     memory_shared: bool = False
+    memory_bus_bits: int | None = None
     frequencies_mhz: tuple[float, ...] = ()
     frequency_paths: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
-class TensorRTFacts:
-    """Which TensorRT releases exist for a device, and the highest ONNX opset that they read."""
+class PeakFacts:
+    """What the hardware can do at most, for a roofline: dense arithmetic at ``gpu_mhz``, and memory traffic.
+
+    A multiply-add counts as two operations. ``fp16_gflops`` and ``int8_tops`` are the tensor cores' where there are
+    any. None: not known, or the hardware has no such units.
+    """
+
+    gpu_mhz: float | None = None
+    fp32_gflops: float | None = None
+    fp16_gflops: float | None = None
+    int8_tops: float | None = None
+    dram_gb_s: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmcFacts:
+    """The clock of a board's memory controller: its highest rate, and where it is capped and read."""
+
+    max_mhz: float
+    cap_paths: tuple[str, ...] = ()
+    rate_paths: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class VersionRange:
+    """From ``oldest`` to ``newest``, both included; an end counts with as many parts as it is written with.
+
+    So 8.2.1 lies in a range that ends at 8.2.
+    """
 
     oldest: str
     newest: str
+
+    def __str__(self) -> str:
+        if self.oldest.startswith(f"{self.newest}."):
+            return f"{self.oldest} and newer"
+        return f"{self.oldest} to {self.newest}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TensorRTFacts(VersionRange):
+    """Which TensorRT releases run on a device, and the highest ONNX opset that the newest of them reads.
+
+    ``without`` are releases in between that do not run there.
+    """
+
     opset_max: int
     workspace_mb: int | None = None
+    without: tuple[VersionRange, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class JetPackFacts(VersionRange):
+    """Which releases of JetPack, and of Linux for Tegra in them, a board is supported by here."""
+
+    l4t_oldest: str
+    l4t_newest: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class DlaFacts:
+    """A board's deep learning accelerators, what they compute in, and the TensorRT releases that build for them."""
+
+    cores: int
+    precisions: tuple[str, ...]
+    tensorrt: tuple[VersionRange, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class PowerMode:
-    """A named power mode and the GPU clock that it allows at most."""
+    """A named power mode: the GPU clock that it allows at most, and what else it limits. None: no limit, or unknown."""
 
     id: int
     name: str
     gpu_max_mhz: float | None = None
     cpu_cores: int | None = None
+    gpu_tpcs: int | None = None
+    emc_max_mhz: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class RailFacts:
-    """Names of the power rails as the board's tools print them, older and newer spelling."""
+    """Names of the power rails as the board's tools print them, older and newer spelling.
+
+    ``total`` is the module's whole input. Boards without such a rail have ``total_is_sum``: the total is then the sum
+    of ``split``. The GPU's rail feeds ``gpu_also_feeds`` too. ``sensor_paths`` are the folders of the module's INA3221
+    sensors, with the driver of JetPack 4 (ina3221x) and of 5 and newer (ina3221).
+    """
 
     total: tuple[str, ...] = ()
     gpu: tuple[str, ...] = ()
     split: tuple[str, ...] = ()
+    total_is_sum: bool = False
+    gpu_also_feeds: tuple[str, ...] = ()
+    sensor_paths: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class DeviceProfile:
     """One device as its TOML in ``engines/`` describes it; ``source`` is the file it was read from.
 
-    ``kind`` is ``cpu``, ``desktop`` or ``jetson``; ``runtimes`` come in order of preference.
+    ``kind`` is ``cpu``, ``desktop`` or ``jetson``; ``runtimes`` come in order of preference. ``opset`` is what is
+    exported for it. ``sources`` say where its facts come from.
     """
 
     name: str
@@ -138,12 +216,15 @@ class DeviceProfile:
     refused_precisions: dict[str, str] = field(default_factory=dict)  # precision -> why
     aliases: tuple[str, ...] = ()
     gpu: GpuFacts | None = None
-    dla_cores: int = 0
+    peak: PeakFacts | None = None
+    emc: EmcFacts | None = None
+    dla: DlaFacts | None = None
     tensorrt: TensorRTFacts | None = None
+    jetpack: JetPackFacts | None = None
     power_modes: tuple[PowerMode, ...] = ()
     rails: RailFacts | None = None
-    jetpack: str | None = None
     notes: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
     source: str = ""
 
 

@@ -16,12 +16,16 @@ _VERSION = re.compile(r"Kernel Module(?:\s+for\s+\S+)?\s+(\d+(?:\.\d+)+)")
 
 @dataclass(frozen=True, kw_only=True)
 class Gpu:
-    """A GPU as NVML describes it."""
+    """A GPU as NVML describes it; clocks are the highest it is allowed. None: NVML does not tell."""
 
     index: int
     name: str
     compute_capability: str | None
     memory_total_mb: float | None
+    cuda_cores: int | None = None
+    sm_clock_max_mhz: float | None = None
+    memory_clock_max_mhz: float | None = None
+    memory_bus_bits: int | None = None
 
 
 def driver_version(root: Path) -> str | None:
@@ -63,7 +67,19 @@ def _gpu(nvml: ModuleType, index: int) -> Gpu:
         name=name.decode() if isinstance(name, bytes) else name,  # bytes up to nvidia-ml-py 11
         compute_capability=_capability(nvml, handle),
         memory_total_mb=_memory_mb(nvml, handle),
+        cuda_cores=_asked(nvml, "nvmlDeviceGetNumGpuCores", handle),
+        sm_clock_max_mhz=_asked(nvml, "nvmlDeviceGetMaxClockInfo", handle, nvml.NVML_CLOCK_SM),
+        memory_clock_max_mhz=_asked(nvml, "nvmlDeviceGetMaxClockInfo", handle, nvml.NVML_CLOCK_MEM),
+        memory_bus_bits=_asked(nvml, "nvmlDeviceGetMemoryBusWidth", handle),
     )
+
+
+def _asked(nvml: ModuleType, question: str, *about: object) -> int | None:
+    """The answer of one NVML function; None where this GPU, driver or nvidia-ml-py has none."""
+    try:
+        return int(getattr(nvml, question)(*about)) or None
+    except (nvml.NVMLError, AttributeError):
+        return None
 
 
 def _capability(nvml: ModuleType, handle: object) -> str | None:

@@ -15,12 +15,15 @@ from espdeploy.backends.registry import RUNTIMES
 from espdeploy.devices.detect import Machine, detect, profile_for
 from espdeploy.monitors import rapl
 from espdeploy.pipeline.cache import engine_cache
+from espdeploy.pipeline.capability import with_gpu_present
 from espdeploy.protocols import SystemClock
 from espdeploy.specs import DeviceProfile
 
 _LEAST_DISK_MB = 500
 _LEAST_MEMORY_MB = 1000
 _PYTHON_FLOOR = (3, 10)
+#: runtimes whose extra has another name
+_EXTRAS = {"onnxruntime-gpu": "gpu", "tensorrt-rtx": "rtx"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +46,7 @@ def check_all(profile: DeviceProfile | None) -> list[Check]:
     machine = detect()
     return [
         *_machine(machine, profile),
+        *_abilities(machine, profile),
         *_export_packages(),
         *_runtimes(profile),
         _rapl(),
@@ -69,6 +73,24 @@ def _machine(machine: Machine, profile: DeviceProfile | None) -> Iterator[Check]
         yield Check(name="CPU governor", ok=steady, found=machine.cpu_governor, hint=hint)
 
 
+def _abilities(machine: Machine, profile: DeviceProfile | None) -> Iterator[Check]:
+    """What the device computes in, and which TensorRT it runs; of a desktop by the GPU that is present."""
+    if profile is None or profile.kind == "cpu":
+        return
+    facts = with_gpu_present(profile, machine)
+    if facts.gpu is None:
+        hint = 'install NVIDIA\'s driver, and pip install "espdeploy[nvml]"'
+        yield Check(name="GPU", ok=False, found="none that NVML tells of", hint=hint, required=True)
+    else:
+        found = f"{facts.gpu.name}, compute capability {facts.gpu.compute_capability}: {', '.join(facts.precisions)}"
+        lacking = ", ".join(facts.refused_precisions)
+        hint = f"why no {lacking}: espdeploy devices {profile.name}" if lacking else ""
+        yield Check(name="GPU", ok=True, found=found, hint=hint)
+    if facts.tensorrt is not None:
+        gaps = "".join(f", without {gap}" for gap in facts.tensorrt.without)
+        yield Check(name="TensorRT that fits", ok=True, found=f"{facts.tensorrt}{gaps}")
+
+
 def _export_packages() -> Iterator[Check]:
     for package in ("torch", "onnx", "onnxscript", "onnxsim"):
         yield _package(package, extra="export", required=False)
@@ -78,12 +100,12 @@ def _runtimes(profile: DeviceProfile | None) -> Iterator[Check]:
     wanted = profile.runtimes if profile else ("onnxruntime", "openvino")
     for index, runtime in enumerate(wanted):
         if runtime == "trtexec":
-            yield _trtexec(required=profile is not None)
+            yield _trtexec(required=index == 0)
         elif runtime in RUNTIMES:
             _, _, package, extra = RUNTIMES[runtime]
             yield _package(package, extra=extra, required=index == 0)
         else:
-            yield _package(runtime, extra="gpu" if runtime == "onnxruntime-gpu" else runtime, required=False)
+            yield _package(runtime, extra=_EXTRAS.get(runtime, runtime), required=False)
 
 
 def _package(package: str, *, extra: str, required: bool) -> Check:

@@ -1,8 +1,7 @@
-"""Device facts: every file that is shipped loads, agrees with real boards, and mistakes in one are found."""
+"""Device files: every one that is shipped loads under its names, and mistakes in one are found."""
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import pytest
@@ -17,10 +16,16 @@ MINIMAL = (
 
 def test_every_shipped_device_loads_and_is_found_by_name_and_alias() -> None:
     profiles = recipes.device_profiles()
-    assert {"cpu", "desktop", "tx2"} <= set(profiles)
+    boards = {"tx1", "tx2", "nano", "xavier-agx", "xavier-nx", "orin-agx", "orin-nx", "orin-nano", "thor"}
+    assert {"cpu", "desktop", *boards} <= set(profiles)
     for profile in profiles.values():
         for name in (profile.name, profile.name.upper(), *profile.aliases):
             assert recipes.device_profile(name) == profile
+
+
+def test_the_families_names_mean_their_largest_board() -> None:
+    assert recipes.device_profile("xavier").name == "xavier-agx"
+    assert recipes.device_profile("orin").name == "orin-agx"
 
 
 def test_an_unknown_device_names_the_nearest() -> None:
@@ -29,26 +34,14 @@ def test_an_unknown_device_names_the_nearest() -> None:
     assert "tx2" in caught.value.why
 
 
-@pytest.mark.data
-def test_the_tx2_steps_and_power_modes_are_those_of_real_boards(data_dir: Path) -> None:
-    """Against files that boards printed: available_frequencies in Hz, and nvpmodel's table."""
-    tx2 = recipes.device_profile("tx2")
-    assert tx2.gpu is not None
-    listed = (data_dir / "logs/jetsoncfg/available_frequencies_gpu.txt").read_text()
-    board_hz = [int(word) for word in listed.partition("# TX2")[2].splitlines()[1].split()]
-    ours_hz = [round(mhz * 1e6) for mhz in tx2.gpu.frequencies_mhz]
-    assert ours_hz[-len(board_hz) :] == board_hz  # the capture lacks the lowest steps
-    conf = (data_dir / "logs/jetsoncfg/tx2_l4t27_nvpmodel_first_format.conf").read_text()
-    table = re.findall(r"< POWER_MODEL ID=(\d) NAME=(\w+) >.*?gp10b/max_freq (\d+)", conf, re.DOTALL)
-    assert [(str(m.id), m.name, str(round((m.gpu_max_mhz or 0) * 1e6))) for m in tx2.power_modes] == table
-
-
 @pytest.mark.parametrize(
     ("extra", "told"),
     [
         ('runtime = "x"', "runtimes"),
         ("[gpu]\nname = 'x'\ncompute_capabilty = '6.2'", "compute_capability"),
         ("[[power_modes]]\nid = 0\nname = 'a'\ngpu_max_mzh = 3", "gpu_max_mhz"),
+        ("[peak]\nfp32_tflops = 1.5", "fp32_gflops"),
+        ("[dla]\ncores = 1\nprecisions = []\n[[dla.tensorrt]]\noldset = '8.2'", "oldest"),
     ],
 )
 def test_a_misspelt_key_is_an_error_that_names_the_right_one(extra: str, told: str, tmp_path: Path) -> None:
@@ -66,6 +59,12 @@ def test_a_misspelt_key_is_an_error_that_names_the_right_one(extra: str, told: s
         MINIMAL.format(name="other"),  # not named after its file
         MINIMAL.format(name="board").replace("20", '"twenty"'),
         MINIMAL.format(name="board").replace("opset = 20", ""),
+        MINIMAL.format(name="board").replace('["fp32"]', "[]"),
+        MINIMAL.format(name="board") + "[refused_precisions]\nfp32 = 'no'",
+        MINIMAL.format(name="board") + "[tensorrt]\noldest = 'latest'\nnewest = '8.2'\nopset_max = 13",
+        MINIMAL.format(name="board") + "[gpu]\nname = 'x'\ncompute_capability = 'sm_62'",
+        MINIMAL.format(name="board")
+        + "[gpu]\nname = 'x'\ncompute_capability = '6.2'\nfrequencies_mhz = [200.0, 100.0]",
         "name = ",
         "\xff\xfe\x00binary",
     ],
@@ -86,3 +85,12 @@ def test_a_device_file_of_the_users_own_is_found_first(tmp_path: Path, monkeypat
     assert profiles["mine"].source == str(tmp_path / "engines" / "mine.toml")
     assert profiles["cpu"].description == "my own"
     assert "tx2" in profiles  # the shipped ones stay
+
+
+def test_a_damaged_file_stands_in_the_way_of_no_other_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "engines").mkdir()
+    (tmp_path / "engines" / "mine.toml").write_text("name = ")
+    monkeypatch.chdir(tmp_path)
+    assert recipes.device_profile("tx2").name == "tx2"
+    with pytest.raises(InputFileError, match=r"mine\.toml"):
+        recipes.device_profiles()
