@@ -6,7 +6,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-SCRIPTS = ("startup", "zoo", "export_cost", "loop_overhead", "install")
+SCRIPTS = (
+    "startup",
+    "zoo",
+    "export_cost",
+    "loop_overhead",
+    "calibration",
+    "low_precision",
+    "install",
+)
 
 for name in SCRIPTS:
     print(f"== {name}", flush=True)

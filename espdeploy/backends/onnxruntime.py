@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import re
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from espdeploy.protocols import Tensor
 
 _PROVIDER = "CPUExecutionProvider"
+_PRECISIONS = ("fp32", "fp16", "int8", "mixed")  # the graph decides; what its kernels compute in is read back
 _CODE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : (Load model from .* failed: ?)?")
 _SOURCE_PLACE = re.compile(r"/\S+\.(?:cc|cpp|h):\d+ [^()]*\([^()]*\)(?: const)? ")
 _DTYPES = {
@@ -45,7 +47,7 @@ class OnnxRuntimeRunner:
     """An ONNX file in ONNX Runtime's CPU provider.
 
     Raises:
-        UsageError: a precision that the CPU provider does not compute in.
+        UsageError: a precision that the CPU provider has no kernels for.
         InputFileError: on entry, the file is not ONNX, or of an opset that this release does not read.
         MissingCapability: on entry, onnxruntime is not installed, or fell back to another provider.
     """
@@ -53,9 +55,10 @@ class OnnxRuntimeRunner:
     name = "onnxruntime"
 
     def __init__(self, source: Source, spec: RunSpec) -> None:
-        if spec.precision != "fp32":
+        if spec.precision not in _PRECISIONS:
             raise UsageError(
-                f"onnxruntime on the CPU runs fp32 graphs, not {spec.precision}", do="leave --precision at fp32"
+                f"onnxruntime on the CPU runs {', '.join(_PRECISIONS)} graphs, not {spec.precision}",
+                do="--runtime openvino, or another --precision",
             )
         self._path: Path = onnx_path(source, self.name)
         self._spec = spec
@@ -93,8 +96,18 @@ class OnnxRuntimeRunner:
             runtime_version=str(runtime.__version__),
             provider=str(self._session.get_providers()[0]),
             threads=self._spec.threads,
-            precision_share_pct=onnx_precision.convolution_shares(self._path),
+            precision_share_pct=self._shares(),
         )
+
+    def _shares(self) -> Mapping[str, float] | None:
+        """Read off the graph as ONNX Runtime rewrote it: a quantized graph may still run in float, and FP16 in FP32."""
+        if onnx_precision.declared(self._path) in ("fp32", None):
+            return onnx_precision.convolution_shares(self._path)
+        runtime = lazy.require("onnxruntime", extra="cpu")
+        with tempfile.TemporaryDirectory(prefix="espdeploy-ort-") as folder:
+            rewritten = Path(folder) / "optimized.onnx"
+            _open_session(runtime, self._path, self._spec.threads, write_to=rewritten)
+            return onnx_precision.convolution_shares(rewritten)
 
     @functools.cached_property
     def card(self) -> ModelCard | None:
@@ -114,8 +127,11 @@ class OnnxRuntimeRunner:
         return functools.partial(self._session.run, names, checked_feed(feed, self.inputs))
 
 
-def _open_session(runtime: ModuleType, path: Path, threads: int) -> object:
+def _open_session(runtime: ModuleType, path: Path, threads: int, *, write_to: Path | None = None) -> object:
+    """A session; ``write_to`` receives the graph as ONNX Runtime executes it."""
     options = runtime.SessionOptions()
+    if write_to is not None:
+        options.optimized_model_filepath = str(write_to)
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = (

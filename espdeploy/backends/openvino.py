@@ -28,8 +28,11 @@ if TYPE_CHECKING:
     from espdeploy.protocols import Tensor
 
 _DEVICE = "CPU"
-_HINTS = {"fp32": "f32", "bf16": "bf16"}
-_PRECISIONS = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "i8": "int8", "u8": "int8"}
+# what is not quantized in an int8 or mixed graph stays in fp32
+_HINTS = {"fp32": "f32", "fp16": "f16", "bf16": "bf16", "int8": "f32", "mixed": "f32"}
+_HINT_TYPES = {"float32": "f32", "float16": "f16", "float": "f32", "bfloat16": "bf16"}
+#: what the plug-in calls precisions, and we
+PRECISIONS = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "i8": "int8", "u8": "int8"}
 _CONVOLUTIONS = ("Convolution", "Deconvolution")
 
 
@@ -139,22 +142,36 @@ def _metadata(model: Any) -> dict[str, str]:
     return {key: str(value) for key, value in model.get_rt_info(path).value.items()}
 
 
-def _compile(runtime: ModuleType, model: Any, spec: RunSpec) -> object:
+def compiled_file(runtime: ModuleType, path: Path, spec: RunSpec, **settings: str) -> Any:
+    """A file compiled as the runner does it, with further settings of the plug-in.
+
+    Raises:
+        InputFileError, MissingCapability, ToolFailed: as entering the runner does.
+    """
+    return _compile(runtime, _read(runtime, path), spec, **settings)
+
+
+def _compile(runtime: ModuleType, model: Any, spec: RunSpec, **settings: str) -> object:
     hint = _HINTS[spec.precision]
     config = {
         "PERFORMANCE_HINT": "LATENCY",
         "NUM_STREAMS": "1",
         "INFERENCE_NUM_THREADS": str(spec.threads),
         "INFERENCE_PRECISION_HINT": hint,
+        **settings,
     }
     try:
         compiled = runtime.Core().compile_model(model, _DEVICE, config)
     except RuntimeError as error:
         raise ToolFailed("openvino cannot compile the network for this CPU", why=_last_line(error)) from error
     active = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
+    active = _HINT_TYPES.get(active, active)
     if active != hint:
+        have = ", ".join(str(item) for item in runtime.Core().get_property(_DEVICE, "OPTIMIZATION_CAPABILITIES"))
         raise MissingCapability(
-            f"openvino computes in {active} where {hint} was asked for", do="choose another --precision for this CPU"
+            f"openvino computes in {active} where {hint} was asked for",
+            why=f"what it has for this CPU: {have}",
+            do="choose another --precision for this CPU",
         )
     return compiled
 
@@ -166,7 +183,7 @@ def _convolution_shares(compiled: Any) -> Mapping[str, float] | None:
         info = node.get_rt_info()
         if info["layerType"].value in _CONVOLUTIONS:
             name = str(info["runtimePrecision"].value)
-            counts[_PRECISIONS.get(name, name)] += 1
+            counts[PRECISIONS.get(name, name)] += 1
     return shares_pct(counts)
 
 

@@ -16,6 +16,13 @@ RUNTIMES: dict[str, tuple[str, str, str, str]] = {
     "torch": ("espdeploy.backends.torch", "TorchRunner", "torch", "export"),
 }
 
+#: runtime -> precisions that an engine can be opened at; whether this machine has them shows when one is opened
+PRECISIONS: dict[str, tuple[str, ...]] = {
+    "onnxruntime": ("fp32", "fp16", "int8", "mixed"),
+    "openvino": ("fp32", "fp16", "bf16", "int8", "mixed"),
+    "torch": ("fp32",),
+}
+
 
 def open_runner(source: Source, spec: RunSpec) -> Runner:
     """A runner, not yet entered.

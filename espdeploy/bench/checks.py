@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -32,7 +32,8 @@ class Evidence:
 
     ``cpu_pct`` is the mean load of the whole machine (0..100), ``process_cpu_pct`` our own in percent of
     one core, ``cores`` the machine's cores and ``cores_available`` those that this process may use.
-    ``gpu_clock_mhz`` are the readings inside the window.
+    ``gpu_clock_mhz`` are the readings inside the window. ``precision`` is the engine's by name,
+    ``precision_share_pct`` what its convolutions compute in; ``performance_only``: its INT8 ranges were made up.
     """
 
     times_ms: Sequence[float]
@@ -54,6 +55,9 @@ class Evidence:
     swap_end_mb: float | None = None
     throttled: bool | None = None
     gpu_clock_mhz: Sequence[float] = ()
+    precision: str | None = None
+    precision_share_pct: Mapping[str, float] | None = None
+    performance_only: bool = False
 
 
 def findings(evidence: Evidence) -> list[Finding]:
@@ -314,6 +318,33 @@ def _swap(e: Evidence) -> Finding | None:
     )
 
 
+def _performance_only(e: Evidence) -> Finding | None:
+    if not e.performance_only:
+        return None
+    return Finding(
+        code="performance_only",
+        severity="warning",
+        text="the engine was calibrated on made-up data: its speed counts, its answers mean nothing",
+        do="espdeploy calibrate F.onnx --data DIR, and build it again with that table",
+    )
+
+
+def _precision_absent(e: Evidence) -> Finding | None:
+    if e.precision is None or e.precision_share_pct is None:
+        return None
+    named = "int8" if e.precision == "mixed" else e.precision
+    share_pct = e.precision_share_pct.get(named, 0.0)
+    if share_pct > 0 or "unknown" in e.precision_share_pct:
+        return None
+    runs = ", ".join(f"{pct:.0f} % {name}" for name, pct in e.precision_share_pct.items())
+    return Finding(
+        code="precision_absent",
+        severity="warning",
+        text=f"no convolution computes in {named}: {runs}",
+        do="espdeploy build refuses such an engine: build it, or choose a runtime that has the precision",
+    )
+
+
 def _limit_ms(times_ms: Sequence[float]) -> float:
     return statistics.outlier_limit_ms(times_ms, deviations=OUTLIER_DEVIATIONS, least_pct=OUTLIER_LEAST_PCT)
 
@@ -321,6 +352,8 @@ def _limit_ms(times_ms: Sequence[float]) -> float:
 #: in the order in which a reader should see them: what spoils the figures first, what merely limits them last
 CHECKS: tuple[Callable[[Evidence], Finding | None], ...] = (
     _interrupted,
+    _performance_only,
+    _precision_absent,
     _not_steady,
     _throttled,
     _clock_moved,

@@ -49,7 +49,7 @@ def bench(
     settings: options.Settings = None,
     device: options.Device = "cpu",
     runtime: options.Runtime = None,
-    precision: options.Precision = "fp32",
+    precision: options.OptionalPrecision = None,
     size: options.Size = None,
     batch: options.Batch = "1",
     threads: options.Threads = None,

@@ -2,23 +2,38 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from espdeploy.cli import options, progress
-from espdeploy.cli.output import Output
+from espdeploy.cli.output import Column, Output
 
 if TYPE_CHECKING:
     from espdeploy.pipeline.build import Built
+    from espdeploy.pipeline.passport import AccuracyDrop, Passport, Tried
+
+_MOST_KEPT = 12
 
 
 def build(
     onnx: Annotated[Path, typer.Argument(metavar="F.onnx", help="What `espdeploy export` wrote, or any ONNX file.")],
     device: options.Device = "cpu",
     precision: options.Precision = "fp32",
-    runtime: options.Runtime = None,
+    runtime: options.OptionalRuntime = None,
+    calibration: Annotated[
+        Path | None,
+        typer.Option("--calibration", metavar="T.json", help="Activation ranges from `espdeploy calibrate`."),
+    ] = None,
+    max_drop_pct: Annotated[
+        float | None,
+        typer.Option("--max-drop-pct", metavar="POINTS", min=0, max=100, help="mIOU points that mixed may lose."),
+    ] = None,
+    data: options.DataFolder = None,
+    labels: options.LabelFolder = None,
     output: Annotated[
         Path | None,
         typer.Option("-o", "--output", metavar="ENGINE", help="Where the engine goes; the cache if not given."),
@@ -27,13 +42,24 @@ def build(
 ) -> None:
     """Make an engine for a device, from the cache where nothing that matters has changed.
 
-    The precision that convolutions really compute in is read back from the runtime; another one than
-    asked for is an error.
+    Every runtime that is installed is tried, with and without the graph passes meant for it; each must
+    answer as the graph does, and the fastest is taken. The precision that convolutions really compute in is
+    read back from the runtime; another one than asked for is an error.
     """
     from espdeploy.pipeline.build import BuildRequest, build_engine
     from espdeploy.recipes import device_profile
 
-    request = BuildRequest(onnx=onnx, profile=device_profile(device), precision=precision, runtime=runtime)
+    request = BuildRequest(
+        onnx=onnx,
+        profile=device_profile(device),
+        precision=precision,
+        runtime=runtime,
+        calibration=calibration,
+        max_drop_pct=max_drop_pct,
+        data=data,
+        labels=labels,
+        command=shlex.join(["espdeploy", *sys.argv[1:]]),
+    )
     with progress.shown() as shown:
         built = build_engine(request, output, shown)
     _show(Output(as_json=json), built)
@@ -43,17 +69,57 @@ def _show(output: Output, built: Built) -> None:
     if output.as_json:
         output.json(built.document())
         return
-    engine = built.engine
-    shares = built.precision_share_pct
-    output.pairs(
-        [
-            ("engine", str(engine.path)),
-            ("runtime", f"{engine.runtime} {engine.runtime_version}"),
-            ("precision", f"{engine.precision}; convolutions: {_shares(shares)}"),
-            ("size", f"{engine.size_mb:.2f} MB"),
-            ("cache", built.cache),
-            ("build time", f"{built.build_s:.2f} s"),
-        ]
+    engine, passport = built.engine, built.passport
+    rows = [
+        ("engine", str(engine.path)),
+        ("runtime", f"{engine.runtime} {engine.runtime_version}"),
+        ("precision", f"{engine.precision}; convolutions: {_shares(passport.precision_share_pct)}"),
+    ]
+    if passport.time_share_pct:
+        rows.append(("time", _shares(passport.time_share_pct)))
+    if passport.passes:
+        rows.append(("graph passes", ", ".join(passport.passes)))
+    rows += [
+        ("answers", _agreement(passport)),
+        ("size", f"{engine.size_mb:.2f} MB"),
+        ("cache", built.cache),
+        ("build time", f"{built.build_s:.2f} s"),
+    ]
+    if passport.drop is not None:
+        rows.append(("mIOU lost", _drop(passport.drop)))
+    output.pairs(rows)
+    if len(passport.tried) > 1:
+        columns = [Column(head="tried"), Column(head="median ms", numeric=True), Column(head="")]
+        output.table(columns, [_tried(item, chosen=index == 0) for index, item in enumerate(passport.tried)])
+    if passport.kept:
+        shown = list(passport.kept.items())[:_MOST_KEPT]
+        output.table([Column(head="kept in higher precision"), Column(head="why")], [list(item) for item in shown])
+        if len(passport.kept) > _MOST_KEPT:
+            output.note(f"and {len(passport.kept) - _MOST_KEPT} more; all are in {engine.path}.json")
+    if passport.performance_only:
+        output.note("performance only: calibrated on made-up data, so its answers mean nothing")
+    for note in passport.notes:
+        output.note(note)
+
+
+def _tried(item: Tried, *, chosen: bool) -> list[str]:
+    way = item.runtime + (f" + {len(item.passes)} graph passes" if item.passes else "")
+    time = "–" if item.median_ms is None else f"{item.median_ms:.2f}"
+    return [way, time, item.refused or ("chosen" if chosen else "")]
+
+
+def _agreement(passport: Passport) -> str:
+    if passport.rms_error_pct is None:
+        return "not proven against a second runtime"
+    return f"{passport.rms_error_pct:.2g} % off the graph's own (root mean square)"
+
+
+def _drop(drop: AccuracyDrop) -> str:
+    interval = drop.heldout_ci95_pct
+    between = f" (95 % interval {interval[0]:.2f} … {interval[1]:.2f})" if interval else ""
+    return (
+        f"{drop.heldout_pct:.2f} points{between} on {drop.images_heldout} images that the search did not see; "
+        f"{drop.search_pct:.2f} on its own {drop.images_search}"
     )
 
 

@@ -27,7 +27,9 @@ from espdeploy import __version__
 from espdeploy.cli import (
     bench,
     build,
+    calibrate,
     compare,
+    convert,
     devices,
     doctor,
     evaluate,
@@ -36,6 +38,7 @@ from espdeploy.cli import (
     predict,
     quickstart,
     report,
+    sensitivity,
     weights,
 )
 from espdeploy.cli.output import Output
@@ -56,10 +59,13 @@ _COMMANDS = (
     ("Look", "devices", devices.devices),
     ("Look", "doctor", doctor.doctor),
     ("Make", "export", export.export),
+    ("Make", "calibrate", calibrate.calibrate),
+    ("Make", "convert", convert.convert),
     ("Make", "build", build.build),
     ("Measure", "bench", bench.bench),
     ("Measure", "eval", evaluate.evaluate),
     ("Measure", "predict", predict.predict),
+    ("Measure", "sensitivity", sensitivity.sensitivity),
     ("Decide", "report", report.report),
     ("Decide", "compare", compare.compare),
     ("Start here", "quickstart", quickstart.quickstart),

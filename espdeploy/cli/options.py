@@ -71,7 +71,15 @@ Runtime = Annotated[
     str | None,
     typer.Option("--runtime", metavar="R", help="onnxruntime, openvino or torch; the device's first where not given."),
 ]
-Precision = Annotated[str, typer.Option("--precision", metavar="P", help="fp32, fp16, int8 or mixed.")]
+OptionalRuntime = Annotated[
+    str | None,
+    typer.Option("--runtime", metavar="R", help="onnxruntime or openvino; the one that is fastest here if not given."),
+]
+Precision = Annotated[str, typer.Option("--precision", metavar="P", help="fp32, fp16, bf16, int8 or mixed.")]
+OptionalPrecision = Annotated[
+    str | None,
+    typer.Option("--precision", metavar="P", help="fp32, fp16, bf16, int8 or mixed; the engine's own where not given."),
+]
 Threads = Annotated[
     int | None,
     typer.Option(

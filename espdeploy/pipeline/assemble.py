@@ -190,6 +190,9 @@ def _evidence(seen: Observed, utilization: Utilization) -> checks.Evidence:
         memory_pct=utilization.memory_pct,
         swap_start_mb=swap_mb[0] if swap_mb else None,
         swap_end_mb=swap_mb[-1] if swap_mb else None,
+        precision=seen.precision,
+        precision_share_pct=seen.facts.precision_share_pct,
+        performance_only=bool(seen.provenance.get("performance_only")),
     )
 
 

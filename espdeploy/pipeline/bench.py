@@ -69,19 +69,21 @@ def check(request: BenchRequest) -> None:
             )
     if request.labels is not None and request.data is None:
         raise UsageError("--labels needs the images that they belong to", do="add --data DIR")
-    check_precision(profile, request.target.precision)
+    if request.target.precision is not None:
+        check_precision(profile, request.target.precision)
 
 
 def plan(request: BenchRequest, results: Path) -> list[Step]:
     """The steps of this request in order, without doing any."""
     check(request)
     target, profile = request.target, request.target.profile
-    runtime = choose_runtime(profile, target.runtime)
+    precision = target.precision or ("fp32" if target.model else "its own precision")
+    runtime = choose_runtime(profile, target.runtime, target.precision or "fp32")
     named = target.model.name if target.model else str(target.engine)
     steps = [Step(what=f"check that this machine is the {profile.name}, and that {results} can be written")]
     if target.model and not target.model.is_onnx and runtime != "torch":
         steps.append(Step(what=f"export {named} at opset {profile.opset}, unless the cache has it"))
-    steps.append(Step(what=f"open {named} in {runtime} at {target.precision}, and read back what really runs"))
+    steps.append(Step(what=f"open {named} in {runtime} at {precision}, and read back what really runs"))
     steps.append(
         Step(what=f"warm up for {request.spec.warmup_min_s:g} to {request.spec.warmup_max_s:g} s, until steady")
     )
@@ -146,7 +148,7 @@ def _observe(request: BenchRequest, target: Target, machine: Machine, *, started
         spec=spec,
         model=model,
         facts=runner.facts,
-        precision=request.target.precision,
+        precision=target.precision,
         provenance=dict(target.provenance),
         measurement=measurement,
         sampler=sampler,

@@ -246,9 +246,10 @@ def _from_file(request: ExportRequest, scratch: Path) -> _Original:
     model = export.load(path)
     facts = export.inspect(model)
     _check_image_input(facts, path)
-    if facts.opset > request.profile.opset and request.profile.tensorrt is not None:
+    tensorrt = request.profile.tensorrt
+    if tensorrt is not None and facts.opset > tensorrt.opset_max:
         raise UsageError(
-            f"{path} has opset {facts.opset}, and {request.profile.name} reads up to {request.profile.opset}",
+            f"{path} has opset {facts.opset}, and {request.profile.name} reads up to {tensorrt.opset_max}",
             do=f"export the network again with --opset {request.profile.opset}",
         )
     copy = scratch / "original.onnx"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -15,8 +15,52 @@ PASSPORT_SCHEMA = 1
 
 
 @dataclass(frozen=True, kw_only=True)
+class CalibrationOrigin:
+    """The table that an engine's INT8 scales come from. ``random``: made up, so the engine is for timing only."""
+
+    sha256: str
+    method: str
+    images: int
+    random: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tried:
+    """One way of building that was tried: the median latency, or why it was refused."""
+
+    runtime: str
+    passes: tuple[str, ...]
+    median_ms: float | None
+    refused: str | None
+    rms_error_pct: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccuracyDrop:
+    """What mixed precision costs: mIOU points lost on the images of the search, and on those it did not see.
+
+    ``heldout_ci95_pct`` is the 95 % interval of the latter over images.
+    """
+
+    search_pct: float
+    heldout_pct: float
+    heldout_ci95_pct: tuple[float, float] | None
+    images_search: int
+    images_heldout: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Passport:
-    """Where an engine comes from; ``sha256`` is of the engine's own bytes."""
+    """Where an engine comes from; ``sha256`` is of the engine's own bytes.
+
+    ``rms_error_pct`` is how far its answers are from those of the graph that it was made of, as the root of the mean
+    square error over the root mean square of the answers; None where no second runtime was there to ask.
+    ``kept`` names the layers left in a higher precision, with the reason.
+
+    Of engines for a GPU: ``compute_capability`` is what it was built for (None with TensorRT-RTX: its default set),
+    ``gpu_clock_mhz`` the highest clock that the GPU was allowed while the kernels were chosen, ``flags`` what the
+    builder was told.
+    """
 
     schema: int
     sha256: str
@@ -32,6 +76,26 @@ class Passport:
     build_s: float
     espdeploy_version: str
     command: str | None = None
+    passes: tuple[str, ...] = ()
+    rms_error_pct: float | None = None
+    time_share_pct: dict[str, float] | None = None
+    tried: tuple[Tried, ...] = ()
+    kept: dict[str, str] = field(default_factory=dict)
+    calibration: CalibrationOrigin | None = None
+    drop: AccuracyDrop | None = None
+    notes: tuple[str, ...] = ()
+    gpu: str | None = None
+    compute_capability: str | None = None
+    tensorrt_version: str | None = None
+    jetpack: str | None = None
+    l4t: str | None = None
+    gpu_clock_mhz: float | None = None
+    flags: tuple[str, ...] = ()
+
+    @property
+    def performance_only(self) -> bool:
+        """Whether the engine's answers mean nothing, because its ranges were made up."""
+        return self.calibration is not None and self.calibration.random
 
 
 def passport_path(engine: Path) -> Path:

@@ -26,6 +26,7 @@ from espdeploy.records import ModelInfo, Scalar
 from espdeploy.specs import DeviceProfile, ImageSize, ModelSpec, RunSpec
 
 _CHANNELS = 3
+_DEFAULT_PRECISION = "fp32"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +37,7 @@ class TargetRequest:
     engine: Path | None = None
     model: ModelSpec | None = None
     runtime: str | None = None
-    precision: str = "fp32"
+    precision: str | None = None  # None: as the file says; fp32 for a network by name
     size: ImageSize | None = None
     batch: int | None = 1
     threads: int | None = None
@@ -50,6 +51,7 @@ class Target:
     name: str
     sha256: str
     provenance: Mapping[str, Scalar]
+    precision: str
     notes: tuple[str, ...] = ()
     path: Path | None = None
 
@@ -69,12 +71,29 @@ def resolve(request: TargetRequest, progress: Progress) -> Target:
     if file is not None:
         return _file_target(request, file)
     assert request.model is not None  # noqa: S101 - one of the two is set
-    runtime = choose_runtime(request.profile, request.runtime)
-    check_precision(request.profile, request.precision)
+    precision = request.precision or _DEFAULT_PRECISION
+    check_precision(request.profile, precision)
+    check_is_plain(precision, request.model.name)
+    runtime = choose_runtime(request.profile, request.runtime, precision)
     if runtime == "torch":
         return _module_target(request, request.model)
     path = _exported(request, request.model, progress)
     return _opened(request, path, provenance={"exported": "by this command, or found in the cache"})
+
+
+def check_is_plain(precision: str, model: str) -> None:
+    """A network by name can be measured at once only in precisions that a runtime makes of the FP32 graph itself.
+
+    Raises:
+        UsageError: the precision needs an engine made first; says how.
+    """
+    if precision not in ("fp32", "bf16"):
+        raise UsageError(
+            f"--precision {precision} needs an engine",
+            why="activation ranges, or a graph with its types changed, come before it",
+            do=f"espdeploy export --model {model} -o F.onnx, then espdeploy build F.onnx --precision {precision} …, "
+            "and bench what that writes",
+        )
 
 
 def describe(runner: Runner, target: Target, input_shape: tuple[int, ...]) -> tuple[ModelInfo, tuple[str, ...]]:
@@ -154,15 +173,35 @@ def _file_target(request: TargetRequest, path: Path) -> Target:
 
 
 def _opened(request: TargetRequest, path: Path, *, provenance: Mapping[str, Scalar]) -> Target:
-    runner, passport = open_file(
+    opened = open_file(
         path, request.profile, runtime=request.runtime, precision=request.precision, threads=request.threads
     )
+    passport = opened.passport
     facts: dict[str, Scalar] = {"file": path.name, **provenance, **(_origin(passport) if passport else {})}
-    return Target(runner=runner, name=path.stem, sha256=sha256_of(path), provenance=facts, path=path)
+    return Target(
+        runner=opened.runner,
+        name=path.stem,
+        sha256=sha256_of(path),
+        provenance=facts,
+        precision=opened.precision,
+        path=path,
+    )
 
 
 def _origin(passport: Passport) -> dict[str, Scalar]:
-    return {"onnx": passport.onnx, "onnx_sha256": passport.onnx_sha256, "built": passport.built}
+    origin: dict[str, Scalar] = {
+        "onnx": passport.onnx,
+        "onnx_sha256": passport.onnx_sha256,
+        "built": passport.built,
+        "graph_passes": ", ".join(passport.passes) or None,
+    }
+    if passport.calibration is not None:
+        made_up = " of made-up data" if passport.performance_only else ""
+        origin["calibration"] = f"{passport.calibration.method}, {passport.calibration.images} images{made_up}"
+        origin["performance_only"] = passport.performance_only
+    if passport.drop is not None:
+        origin["miou_drop_heldout_pct"] = passport.drop.heldout_pct
+    return {key: value for key, value in origin.items() if value is not None}
 
 
 def _module_target(request: TargetRequest, model: ModelSpec) -> Target:
@@ -170,13 +209,14 @@ def _module_target(request: TargetRequest, model: ModelSpec) -> Target:
 
     built = build(model, size=request.size)
     inputs = tuple(dataclasses.replace(item, shape=item.extents(request.batch or 1)) for item in built.inputs)
-    spec = RunSpec(runtime="torch", precision=request.precision, threads=request.threads or available_threads())
+    spec = RunSpec(runtime="torch", precision=_DEFAULT_PRECISION, threads=request.threads or available_threads())
     identity = built.card.weights_sha256 or hashlib.sha256(msgspec.json.encode(built.card)).hexdigest()
     return Target(
         runner=open_runner(ModuleSource(module=built.module, inputs=inputs, card=built.card), spec),
         name=built.card.name,
         sha256=identity,
         provenance={"module": built.card.name, "weights": built.card.weights},
+        precision=_DEFAULT_PRECISION,
         notes=built.notes,
     )
 
