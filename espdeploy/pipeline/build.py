@@ -19,6 +19,7 @@ from espdeploy.pipeline.build_cache import cached_engine, kept_engine
 from espdeploy.pipeline.cache import writing_to_cache
 from espdeploy.pipeline.lower import QUANTIZED, table_for
 from espdeploy.pipeline.making import Made, Making, make
+from espdeploy.pipeline.mixed import check_mixed
 from espdeploy.pipeline.opening import check_precision, choose_runtime
 from espdeploy.pipeline.passport import PASSPORT_SCHEMA, CalibrationOrigin, Passport, write_passport
 from espdeploy.protocols import Progress
@@ -145,6 +146,8 @@ def _check_options(request: BuildRequest) -> None:
             why="it looks for the fastest engine that loses no more accuracy on these images than is allowed",
             do="add --max-drop-pct POINTS --data DIR --labels DIR",
         )
+    if request.data is not None and request.max_drop_pct is not None:
+        check_mixed(request.data, request.labels, request.max_drop_pct)
 
 
 def _check_whole(onnx: Path) -> None:

@@ -47,8 +47,8 @@ def render(
         )
     made = view.Made(title=title, generated=generated, espdeploy_version=espdeploy_version)
     page = view.build(records, left_out, made)
-    text = _environment().get_template("page.html.j2").render(page=page)
-    return _printable(text)
+    text = environment().get_template("page.html.j2").render(page=page)
+    return printable(text)
 
 
 def draw(figure: Figure) -> Markup:
@@ -63,18 +63,19 @@ def draw(figure: Figure) -> Markup:
     return timeline.draw(chart, figure.anchor)
 
 
-def _environment() -> Environment:
-    environment = Environment(
+def environment() -> Environment:
+    """Where templates come from: values are escaped, and one that is missing is an error."""
+    made = Environment(
         loader=PackageLoader("espdeploy.report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals["draw"] = draw
-    return environment
+    made.globals["draw"] = draw
+    return made
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Without control characters and lone surrogates, which no HTML file can hold."""
     return text.translate(_CONTROLS).encode("utf-8", "replace").decode()
