@@ -1,5 +1,7 @@
 """What INT8 costs in accuracy: by calibration algorithm, by what else than convolutions is in INT8, by runtime.
 
+Beside it the kernels of which TensorRT-RTX makes an engine, which it lists without a GPU, and the data that they move.
+
 ESPNet for CamVid at 480x360: 25 training frames calibrate, 51 validation frames judge. And, for want of more labelled
 images, the agreement with FP32 of two Cityscapes networks on one frame of Frankfurt, calibrated on the CamVid frames.
 Needs ESPDEPLOY_DATA.
@@ -7,7 +9,9 @@ Needs ESPDEPLOY_DATA.
 
 from __future__ import annotations
 
+import math
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -17,6 +21,8 @@ import numpy as np
 from common import write
 
 SIZE = "480x360"
+GPUS = ("SM75", "SM89", "SM120")  # compute capabilities 7.5, 8.9 and 12.0
+BYTES = {"Float": 4, "Half": 2, "Int8": 1, "Bool": 1, "Int32": 4, "Int64": 8}
 CITYSCAPES = {
     "espnet": ("weights/espnet/espnet_p_2_q_8.pth", "1024x512"),
     "espnetv2-seg": ("weights/espnetv2-seg/espnetv2_s_1.0_city_1024x512.pth", "1024x512"),
@@ -87,6 +93,45 @@ def in_openvino(model: Any, precision: str = "f32") -> Callable[[Any], Any]:
     return lambda image: request.infer([image])[0].copy()
 
 
+def kernels(model: Any, gpu: str) -> dict[str, object]:
+    """How many kernels an engine has, how many Conv read INT8, and what all of them read and write, weights aside."""
+    import tensorrt_rtx as trt
+
+    messages: list[str] = []
+
+    class Log(trt.ILogger):
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+
+        def log(self, severity: object, message: str) -> None:
+            messages.append(message)
+
+    builder = trt.Builder(log := Log())
+    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    assert trt.OnnxParser(network, log).parse(model.SerializeToString())
+    config = builder.create_builder_config()
+    config.num_compute_capabilities = 1
+    config.set_compute_capability(getattr(trt.ComputeCapability, gpu), 0)
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
+    assert builder.build_serialized_network(network, config) is not None
+    listed = next(text for text in messages if text.startswith("Layers:"))
+    lines = [line for line in listed.splitlines() if line.startswith("Name:")]
+    moved = sum(
+        math.prod(map(int, extents.split(","))) * BYTES[kind]
+        for line in lines
+        for part in re.findall(r"(?:Inputs|Outputs): (\[.*?\}\])", line)
+        for extents, kind in re.findall(r"Dimensions: \[([\d,]+)\].*?Datatype: (\w+)", part)
+    )
+    convolutions = [line for line in lines if "LayerType: correlation" in line]
+    return {
+        "kernels": len(lines),
+        "conv": len(convolutions),
+        "conv_reading_int8": sum(bool(re.search(r"Inputs: \[ \{[^}]*Datatype: Int8", line)) for line in convolutions),
+        "only_moving_data": sum(bool(re.match(r"Name: __myl_(Move|Tran)+_", line)) for line in lines),
+        "moved_mb": round(moved / 1e6, 1),
+    }
+
+
 def joins_by_kind(joined: Iterable[str]) -> dict[str, list[str]]:
     """ESPNet's Adds and Concats: inside a pyramid (hierarchical feature fusion), beside it, and Concats."""
     kinds: dict[str, list[str]] = {"hierarchical feature fusion": [], "residual": [], "concat": []}
@@ -96,15 +141,21 @@ def joins_by_kind(joined: Iterable[str]) -> dict[str, list[str]]:
     return kinds
 
 
-def camvid(folder: Path) -> dict[str, object]:
+def without_transpose(model: Any) -> list[str]:
+    from espdeploy.quantize.qdq import quantizable
+
+    return [name for name in quantizable(model) if "ConvTranspose" not in name]
+
+
+def camvid(network: Network) -> dict[str, object]:
     from espdeploy.passes import apply
     from espdeploy.quantize.algorithms import METHODS
     from espdeploy.quantize.placement import PLACEMENTS
-    from espdeploy.quantize.qdq import quantizable, quantize
+    from espdeploy.quantize.qdq import quantize
 
-    network = Network("espnet", "weights/espnet/espnet_p_2_q_8_camvid.pth", SIZE, folder)
     validation = network.samples("camvid/val", "camvid/valannot")
-    fp32_pct = network.miou_pct(in_onnxruntime(network.model), validation)
+    fp32, ranges = network.model, network.amax("mse")
+    fp32_pct = network.miou_pct(in_onnxruntime(fp32), validation)
 
     def lost(model: Any, run: Callable[[Any], Callable[[Any], Any]] = in_onnxruntime) -> float:
         points = round(fp32_pct - network.miou_pct(run(model), validation), 3)
@@ -115,26 +166,36 @@ def camvid(folder: Path) -> dict[str, object]:
     figures["fp32_miou_pct"] = round(fp32_pct, 3)
     for placement in PLACEMENTS:
         figures[f"points_lost_{placement}"] = {
-            method: lost(quantize(network.model, network.amax(method), placement=placement).model) for method in METHODS
+            method: lost(quantize(fp32, network.amax(method), placement=placement).model) for method in METHODS
         }
-    ranges = network.amax("mse")
-    kinds = joins_by_kind(quantize(network.model, ranges, placement="dense").joined)
+    kinds = joins_by_kind(quantize(fp32, ranges, placement="dense").joined)
     figures["points_lost_mse_convolutions_and"] = {
-        kind: lost(quantize(network.model, ranges, placement="dense", joins=names).model)
-        for kind, names in kinds.items()
+        kind: lost(quantize(fp32, ranges, placement="dense", joins=names).model) for kind, names in kinds.items()
     }
-    plain = [name for name in quantizable(network.model) if "ConvTranspose" not in name]
-    figures["points_lost_mse_without_conv_transpose"] = lost(quantize(network.model, ranges, layers=plain).model)
-    model = quantize(network.model, ranges).model
-    figures["points_lost_mse_openvino"] = {
-        "f32": lost(model, in_openvino),
-        "bf16": lost(model, lambda each: in_openvino(each, "bf16")),
+    plain = quantize(fp32, ranges, layers=without_transpose(fp32)).model
+    figures["points_lost_mse_without_conv_transpose"] = lost(plain)
+    model = quantize(fp32, ranges).model
+    in_bf16 = lost(model, lambda each: in_openvino(each, "bf16"))
+    figures["points_lost_mse_openvino"] = {"f32": lost(model, in_openvino), "bf16": in_bf16}
+    split = apply(fp32, ["split-concat-conv"]).model
+    figures["points_lost_mse_split_concat_conv"] = lost(quantize(split, ranges).model)  # it keeps the tensors' names
+    return figures
+
+
+def engines(network: Network) -> dict[str, object]:
+    """What the files and TensorRT-RTX's engines of each placement look like."""
+    from espdeploy.quantize.qdq import quantize
+
+    ranges, fp32 = network.amax("mse"), network.model
+    graphs = {
+        "fp32": fp32,
+        "convolutions": quantize(fp32, ranges).model,
+        "without ConvTranspose": quantize(fp32, ranges, layers=without_transpose(fp32)).model,
+        "dense": quantize(fp32, ranges, placement="dense").model,
     }
-    split = apply(network.model, ["split-concat-conv"]).model
-    split_ranges = ranges  # the pass keeps every tensor that a convolution still reads
-    figures["points_lost_mse_split_concat_conv"] = lost(quantize(split, split_ranges).model)
-    figures["bytes_fp32"] = len(network.model.SerializeToString())
-    figures["bytes_int8"] = len(model.SerializeToString())
+    figures: dict[str, object] = {"bytes": {name: len(graph.SerializeToString()) for name, graph in graphs.items()}}
+    for gpu in GPUS:
+        figures[gpu] = {name: kernels(graph, gpu) for name, graph in graphs.items()}
     return figures
 
 
@@ -145,7 +206,7 @@ def frankfurt(name: str, folder: Path) -> dict[str, object]:
     [sample] = network.samples("cityscapes", None)
     expected = in_onnxruntime(network.model)(sample.image).argmax(1)
     agreement = {}
-    for method in ("minmax", "mse"):
+    for method in ("minmax", "percentile", "mse"):
         model = quantize(network.model, network.amax(method)).model
         found = {"onnxruntime": in_onnxruntime(model), "openvino": in_openvino(model)}
         agreement[method] = {
@@ -158,8 +219,10 @@ def frankfurt(name: str, folder: Path) -> dict[str, object]:
 def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        figures: dict[str, object] = {"limit_points_lost": 0.5, "camvid": camvid(folder)}
-        figures["cityscapes_frankfurt"] = {network: frankfurt(network, folder) for network in CITYSCAPES}
+        network = Network("espnet", "weights/espnet/espnet_p_2_q_8_camvid.pth", SIZE, folder)
+        figures: dict[str, object] = {"limit_points_lost": 0.5, "camvid": camvid(network)}
+        figures["tensorrt_rtx"] = engines(network)
+        figures["cityscapes_frankfurt"] = {each: frankfurt(each, folder) for each in CITYSCAPES}
         write("int8_accuracy", figures)
 
 

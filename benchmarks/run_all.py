@@ -12,6 +12,8 @@ SCRIPTS = (
     "export_cost",
     "loop_overhead",
     "calibration",
+    "int8_accuracy",
+    "passes",
     "low_precision",
     "install",
 )

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from espdeploy.protocols import Tensor
 
-#: what OpenVINO needs before a graph is quantized to compute it rightly (docs/decisions/0006)
+#: what may pay before a graph is quantized: each branch of a Concat gets a scale of its own (docs/decisions/0006)
 _BEFORE_QUANTIZING = {"openvino": ("split-concat-conv",)}
 _ROUNDS = 5
 _ROUND_S = 0.15
@@ -80,11 +80,10 @@ def ways(profile: DeviceProfile, precision: str, wanted: str | None) -> list[Way
         raise MissingCapability(f"no runtime that has {precision} is installed", do='pip install "espdeploy[cpu]"')
     found = []
     for runtime in here:
-        first = _BEFORE_QUANTIZING.get(runtime, ()) if precision in ("int8", "mixed") else ()
-        found.append(Way(runtime=runtime, passes=first))
         own = passes.pipeline_for_runtime(runtime, precision)
-        if own:
-            found.append(Way(runtime=runtime, passes=(*first, *own)))
+        first = _BEFORE_QUANTIZING.get(runtime, ()) if precision in ("int8", "mixed") else ()
+        variants = dict.fromkeys([(), own, (*first, *own)])
+        found += [Way(runtime=runtime, passes=variant) for variant in variants]
     return found
 
 
