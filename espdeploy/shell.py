@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import ctypes
+import io
 import logging
 import os
+import selectors
 import shlex
 import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -18,6 +22,9 @@ from espdeploy.errors import MissingCapability, ToolFailed
 
 _log = logging.getLogger(__name__)
 _TAIL_LINES = 3
+_PIECE_BYTES = 1 << 16
+#: how often a process that prints nothing is asked whether it still runs
+_LOOK_S = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,11 +43,20 @@ def run(
     timeout_s: float,
     check: bool = True,
     env: Mapping[str, str] | None = None,
+    on_line: Callable[[str], None] | None = None,
 ) -> Completed:
     """Run ``argv`` without a shell and return its output.
 
+    Args:
+        argv: the program and its arguments.
+        timeout_s: after so many seconds the process and all it started are ended.
+        check: whether an exit code other than 0 is an error.
+        env: variables added to this process's own.
+        on_line: called with each line of either stream as it appears, without its end, in this thread. An exception
+            that it raises ends the process, and is the caller's.
+
     Raises:
-        MissingCapability: the program is not on this machine, or may not be run.
+        MissingCapability: the program is not on this machine, or cannot be run here.
         ToolFailed: it took longer than ``timeout_s``, or failed while ``check`` is set.
     """
     command = shlex.join(argv)
@@ -51,17 +67,15 @@ def run(
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
             start_new_session=True,
             env=None if env is None else {**os.environ, **env},
         )
-    except (FileNotFoundError, PermissionError) as error:
+    except OSError as error:  # not there, no permission, built for another processor
         raise MissingCapability(
             f"cannot start {argv[0]}: {error.strerror}", do=f"install {argv[0]}, or put it on PATH"
         ) from error
     try:
-        stdout, stderr = process.communicate(timeout=timeout_s)
+        stdout, stderr = _communicate(process, timeout_s, on_line or _nobody)
     except subprocess.TimeoutExpired as error:
         raise ToolFailed(f"{command} did not end within {timeout_s:g} s") from error
     finally:
@@ -70,6 +84,73 @@ def run(
     if check and done.returncode != 0:
         raise ToolFailed(f"{command} failed with exit code {done.returncode}", why=tail(done))
     return done
+
+
+def _communicate(process: subprocess.Popen[bytes], timeout_s: float, on_line: Callable[[str], None]) -> tuple[str, str]:
+    """Read both streams to their ends, line by line; wait for the process."""
+    deadline_s = time.monotonic() + timeout_s
+    streams = {pipe: _Stream(on_line) for pipe in (process.stdout, process.stderr) if pipe is not None}
+    with selectors.DefaultSelector() as selector:
+        for pipe in streams:
+            selector.register(pipe, selectors.EVENT_READ)
+        while selector.get_map():
+            ended = process.poll() is not None
+            ready = selector.select(0 if ended else min(_LOOK_S, _left_s(process, deadline_s)))
+            if ended and not ready:  # what it wrote has been read; a child that outlives it holds the pipe
+                _kill_group(process)
+                break
+            for key, _ in ready:
+                piece = os.read(key.fd, _PIECE_BYTES)
+                streams[key.fileobj].take(piece)  # type: ignore[index]  # registered above: one of the pipes
+                if not piece:
+                    selector.unregister(key.fileobj)
+    process.wait(_left_s(process, deadline_s))
+    stdout, stderr = (stream.finish() for stream in streams.values())
+    return stdout, stderr
+
+
+def _left_s(process: subprocess.Popen[bytes], deadline_s: float) -> float:
+    """Seconds until the deadline.
+
+    Raises:
+        subprocess.TimeoutExpired: none is left.
+    """
+    left_s = deadline_s - time.monotonic()
+    if left_s <= 0:
+        raise subprocess.TimeoutExpired(process.args, 0)
+    return left_s
+
+
+def _nobody(line: str) -> None:
+    """For callers that do not follow the output."""
+
+
+class _Stream:
+    """Bytes become text and lines; damaged bytes become replacement characters."""
+
+    def __init__(self, on_line: Callable[[str], None]) -> None:
+        self._on_line = on_line
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._decoder = io.IncrementalNewlineDecoder(decoder, translate=True)
+        self._pieces: list[str] = []
+        self._rest: list[str] = []  # of a line whose end has not come yet
+
+    def take(self, piece: bytes) -> None:
+        """The next bytes; none at the stream's end."""
+        text = self._decoder.decode(piece, final=not piece)
+        self._pieces.append(text)
+        first, *more = text.split("\n")
+        self._rest.append(first)
+        for line in more:
+            self._on_line("".join(self._rest))
+            self._rest = [line]
+
+    def finish(self) -> str:
+        """Everything that came, the last line said even where no line end closed it."""
+        if "".join(self._rest):
+            self._on_line("".join(self._rest))
+        self._rest = []
+        return "".join(self._pieces)
 
 
 @contextlib.contextmanager
@@ -128,12 +209,16 @@ def tail(done: Completed) -> str:
     return " | ".join(text.splitlines()[-_TAIL_LINES:])
 
 
-def _end_group(process: subprocess.Popen[str]) -> None:
+def _end_group(process: subprocess.Popen[bytes]) -> None:
     """End the process and every child it started; a process that has ended already is left alone."""
     if process.poll() is None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+        _kill_group(process)
         process.wait()
     for pipe in (process.stdout, process.stderr):
         if pipe is not None:
             pipe.close()
+
+
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)

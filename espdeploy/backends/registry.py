@@ -14,6 +14,8 @@ RUNTIMES: dict[str, tuple[str, str, str, str]] = {
     "onnxruntime": ("espdeploy.backends.onnxruntime", "OnnxRuntimeRunner", "onnxruntime", "cpu"),
     "openvino": ("espdeploy.backends.openvino", "OpenVinoRunner", "openvino", "cpu"),
     "torch": ("espdeploy.backends.torch", "TorchRunner", "torch", "export"),
+    "tensorrt": ("espdeploy.backends.tensorrt.runner", "TensorRTRunner", "tensorrt", "tensorrt"),
+    "tensorrt-rtx": ("espdeploy.backends.tensorrt.runner", "TensorRTRtxRunner", "tensorrt_rtx", "rtx"),
 }
 
 #: runtime -> precisions that an engine can be opened at; whether this machine has them shows when one is opened
@@ -21,6 +23,8 @@ PRECISIONS: dict[str, tuple[str, ...]] = {
     "onnxruntime": ("fp32", "fp16", "int8", "mixed"),
     "openvino": ("fp32", "fp16", "bf16", "int8", "mixed"),
     "torch": ("fp32",),
+    "tensorrt": ("fp32", "fp16", "int8", "mixed"),
+    "tensorrt-rtx": ("fp32", "fp16", "int8", "mixed"),
 }
 
 

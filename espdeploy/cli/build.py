@@ -28,6 +28,10 @@ def build(
         Path | None,
         typer.Option("--calibration", metavar="T.json", help="Activation ranges from `espdeploy calibrate`."),
     ] = None,
+    compute_capability: Annotated[
+        str | None,
+        typer.Option("--compute-capability", metavar="X.Y", help="The GPU to build for, such as 8.9 (TensorRT-RTX)."),
+    ] = None,
     max_drop_pct: Annotated[
         float | None,
         typer.Option("--max-drop-pct", metavar="POINTS", min=0, max=100, help="mIOU points that mixed may lose."),
@@ -58,6 +62,7 @@ def build(
         max_drop_pct=max_drop_pct,
         data=data,
         labels=labels,
+        compute_capability=compute_capability,
         command=shlex.join(["espdeploy", *sys.argv[1:]]),
     )
     with progress.shown() as shown:
@@ -109,6 +114,8 @@ def _tried(item: Tried, *, chosen: bool) -> list[str]:
 
 
 def _agreement(passport: Passport) -> str:
+    if passport.tensorrt_version is not None and passport.rms_error_pct is None:
+        return "not proven: nothing was run on a GPU"
     if passport.rms_error_pct is None:
         return "not proven against a second runtime"
     return f"{passport.rms_error_pct:.2g} % off the graph's own (root mean square)"

@@ -27,6 +27,8 @@ from espdeploy import __version__
 from espdeploy.cli import (
     bench,
     build,
+    bundle,
+    cache,
     calibrate,
     compare,
     convert,
@@ -57,15 +59,17 @@ app = typer.Typer(
 _COMMANDS = (
     ("Look", "models", models.models),
     ("Look", "devices", devices.devices),
-    ("Look", "doctor", doctor.doctor),
     ("Make", "export", export.export),
     ("Make", "calibrate", calibrate.calibrate),
     ("Make", "convert", convert.convert),
     ("Make", "build", build.build),
+    ("Make", "bundle", bundle.bundle),
     ("Measure", "bench", bench.bench),
     ("Measure", "eval", evaluate.evaluate),
     ("Measure", "predict", predict.predict),
     ("Measure", "sensitivity", sensitivity.sensitivity),
+    ("Measure", "run-bundle", bundle.run_bundle),
+    ("Decide", "import", bundle.import_results),
     ("Decide", "report", report.report),
     ("Decide", "compare", compare.compare),
     ("Start here", "quickstart", quickstart.quickstart),
@@ -92,22 +96,28 @@ for _panel, _name, _function in _COMMANDS:
     app.command(_name, rich_help_panel=_panel)(_interruptible(_function))
 
 
-def _group(name: str, purpose: str, commands: dict[str, Callable[..., None]]) -> typer.Typer:
-    """Commands under one name, which alone shows their help."""
+def _group(
+    name: str, purpose: str | None, commands: dict[str, Callable[..., None]], alone: Callable[..., None] | None = None
+) -> typer.Typer:
+    """Commands under one name, which alone shows their help, or does what ``alone`` does."""
     group = typer.Typer(name=name, help=purpose)
 
-    @group.callback(invoke_without_command=True)
     def show_help(context: typer.Context) -> None:
         if context.invoked_subcommand is None:
             typer.echo(context.get_help())
 
+    group.callback(invoke_without_command=True)(_interruptible(alone or show_help))
     for command, function in commands.items():
         group.command(command)(_interruptible(function))
     return group
 
 
+_DOCTOR: dict[str, Callable[..., None]] = {"engine": doctor.engine}
+app.add_typer(_group("doctor", doctor.doctor.__doc__, _DOCTOR, alone=doctor.doctor), rich_help_panel="Look")
 _WEIGHTS: dict[str, Callable[..., None]] = {"list": weights.list_weights, "fetch": weights.fetch_weights}
 app.add_typer(_group("weights", "Released weights: list them, fetch one.", _WEIGHTS), rich_help_panel="Look")
+_CACHE: dict[str, Callable[..., None]] = {"list": cache.list_cache, "prune": cache.prune_cache}
+app.add_typer(_group("cache", "What is kept here: list it, make room.", _CACHE), rich_help_panel="Make")
 
 
 def _print_version(wanted: bool) -> None:

@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import shlex
-import tempfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from espdeploy import __version__, units
-from espdeploy.artifacts import EngineArtifact, check_replaceable, sha256_of, utc_now
-from espdeploy.backends.onnx_precision import declared, external_data
+from espdeploy import units
+from espdeploy.artifacts import EngineArtifact, check_replaceable
 from espdeploy.backends.source import FileSource, onnx_path
-from espdeploy.devices.detect import detect
-from espdeploy.errors import InputFileError, UsageError
+from espdeploy.errors import UsageError
 from espdeploy.pipeline.build_cache import cached_engine, kept_engine
+from espdeploy.pipeline.build_lock import building
+from espdeploy.pipeline.builders import choose_builder
 from espdeploy.pipeline.cache import writing_to_cache
-from espdeploy.pipeline.lower import QUANTIZED, table_for
-from espdeploy.pipeline.making import Made, Making, make
-from espdeploy.pipeline.mixed import check_mixed
 from espdeploy.pipeline.opening import check_precision, choose_runtime
-from espdeploy.pipeline.passport import PASSPORT_SCHEMA, CalibrationOrigin, Passport, write_passport
+from espdeploy.pipeline.passport import Passport
 from espdeploy.protocols import Progress
-from espdeploy.quantize.table import CalibrationTable
 from espdeploy.specs import DeviceProfile
 
 
@@ -39,6 +33,7 @@ class BuildRequest:
     max_drop_pct: float | None = None
     data: Path | None = None
     labels: Path | None = None
+    compute_capability: str | None = None
     command: str | None = None
 
 
@@ -92,44 +87,39 @@ def build_engine(request: BuildRequest, output: Path | None, progress: Progress)
     """
     started = time.perf_counter()
     check_precision(request.profile, request.precision)
-    choose_runtime(request.profile, request.runtime, request.precision)
-    _check_options(request)
+    builder = choose_builder(request.profile, request.runtime)
+    if builder is None:
+        choose_runtime(request.profile, request.runtime, request.precision)
+    _check_options(request, builder)
     onnx = onnx_path(FileSource(path=request.onnx), "espdeploy build")
     if output is not None:
         check_replaceable(output)
-    _check_whole(onnx)
-    _check_plain(onnx, request.precision)
-    table = table_for(onnx, request.precision, request.calibration)
-    final = output or cached_engine(request, onnx)
+    final = output or cached_engine(request, onnx, builder)
     found = kept_engine(final) if output is None else None
     if found is not None:
         return _built(final, found, cache="hit", build_s=time.perf_counter() - started)
-    with tempfile.TemporaryDirectory(prefix="espdeploy-build-") as folder:
-        making = Making(
-            onnx=onnx,
-            profile=request.profile,
-            precision=request.precision,
-            runtime=request.runtime,
-            table=table,
-            max_drop_pct=request.max_drop_pct,
-            data=request.data,
-            labels=request.labels,
-            folder=Path(folder),
-        )
-        made = make(making, progress)
+    from espdeploy.pipeline.build_anew import build_anew  # loads what only a build needs: a hit is there at once
+
+    with building(final, progress) as waited:
+        found = kept_engine(final) if waited and output is None else None
+        if found is not None:
+            return _built(final, found, cache="hit", build_s=time.perf_counter() - started)
         with writing_to_cache() if output is None else contextlib.nullcontext():
-            made.write(final)
-            passport = _passport(request, made, table, final, build_s=time.perf_counter() - started)
-            write_passport(passport, final)
+            passport = build_anew(request, builder, final, progress)
     return _built(final, passport, cache="built", build_s=passport.build_s)
 
 
-def _check_options(request: BuildRequest) -> None:
+def _check_options(request: BuildRequest, builder: str | None) -> None:
     """What ``mixed`` needs, and what nothing else has a use for.
 
     Raises:
         UsageError: an option is missing, or would be ignored.
     """
+    if request.compute_capability is not None and builder is None:
+        raise UsageError(
+            f"--compute-capability {request.compute_capability} would have no effect on {request.profile.name}",
+            do="leave it away, or choose --device desktop --runtime tensorrt-rtx",
+        )
     given = {"--max-drop-pct": request.max_drop_pct, "--data": request.data, "--labels": request.labels}
     if request.precision != "mixed":
         surplus = [flag for flag, value in given.items() if value is not None]
@@ -147,68 +137,9 @@ def _check_options(request: BuildRequest) -> None:
             do="add --max-drop-pct POINTS --data DIR --labels DIR",
         )
     if request.data is not None and request.max_drop_pct is not None:
+        from espdeploy.pipeline.mixed import check_mixed
+
         check_mixed(request.data, request.labels, request.max_drop_pct)
-
-
-def _check_whole(onnx: Path) -> None:
-    """An engine is one file that can be moved, and its SHA-256 must stand for its weights too."""
-    location = external_data(onnx)
-    if location is not None:
-        raise InputFileError(
-            f"{onnx} keeps weights outside, in {location}",
-            why="an engine is one file; it would end where that file is changed or left behind",
-            do=f"espdeploy export --model {shlex.quote(str(onnx))} -o FILE.onnx writes one file; build that",
-        )
-
-
-def _check_plain(onnx: Path, precision: str) -> None:
-    """A graph that was lowered before is built as what it is, and lowered no further."""
-    own = declared(onnx)
-    if own is None or (own in ("fp32", precision) and not (own in QUANTIZED or own == "fp16")):
-        return
-    if own in ("fp32", "fp64"):
-        return
-    raise UsageError(
-        f"{onnx} is written for {own} already",
-        why="build lowers an FP32 graph itself",
-        do="build the FP32 graph that it was made from; bench and eval take this file as it is",
-    )
-
-
-def _passport(
-    request: BuildRequest, made: Made, table: CalibrationTable | None, final: Path, *, build_s: float
-) -> Passport:
-    facts = made.candidate.facts
-    return Passport(
-        schema=PASSPORT_SCHEMA,
-        sha256=sha256_of(final),
-        onnx=request.onnx.name,
-        onnx_sha256=sha256_of(request.onnx),
-        device=request.profile.name,
-        runtime=facts.runtime,
-        runtime_version=facts.runtime_version,
-        precision=request.precision,
-        precision_share_pct=dict(facts.precision_share_pct) if facts.precision_share_pct else None,
-        cpu=detect().cpu_model,
-        built=utc_now(),
-        build_s=build_s,
-        espdeploy_version=__version__,
-        command=request.command,
-        passes=made.candidate.way.passes,
-        rms_error_pct=made.candidate.rms_error_pct,
-        time_share_pct=made.time_share_pct,
-        tried=made.tried,
-        kept=dict(made.kept),
-        calibration=_origin(request.calibration, table),
-        drop=made.drop,
-        notes=made.notes,
-    )
-
-
-def _origin(path: Path | None, table: CalibrationTable | None) -> CalibrationOrigin | None:
-    if path is None or table is None:
-        return None
-    return CalibrationOrigin(sha256=sha256_of(path), method=table.method, images=table.images, random=table.random)
 
 
 def _built(path: Path, passport: Passport, *, cache: str, build_s: float) -> Built:

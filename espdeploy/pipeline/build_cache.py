@@ -22,23 +22,34 @@ if TYPE_CHECKING:
 _STEM_CHARS = 100  # of the network's name in an engine's: file systems end names at 255 bytes
 
 
-def cached_engine(request: BuildRequest, onnx: Path) -> Path:
-    """Where the engine of this request is kept; its name holds a digest of everything that decides what it is."""
-    runtimes = [request.runtime] if request.runtime else [name for name in request.profile.runtimes if name in RUNTIMES]
+def cached_engine(request: BuildRequest, onnx: Path, builder: str | None = None) -> Path:
+    """Where the engine of this request is kept; its name holds a digest of everything that decides what it is.
+
+    ``builder`` is the runtime that builds for an NVIDIA GPU, None for engines of the processor.
+    """
+    runtimes = (
+        [builder]
+        if builder
+        else [request.runtime]
+        if request.runtime
+        else [name for name in request.profile.runtimes if name in RUNTIMES]
+    )
     parts = [
         sha256_of(onnx),
         request.profile.name,
         request.precision,
         [(name, _version(RUNTIMES[name][2])) for name in runtimes],
-        None if request.calibration is None else sha256_of(request.calibration),
+        sha256_of(request.calibration) if request.calibration and request.calibration.is_file() else None,
         request.max_drop_pct,
         _listing(request.data),
         _listing(request.labels),
         detect().cpu_model,
+        [gpu.name for gpu in detect().gpus or ()],
+        request.compute_capability,
         __version__,
     ]
     digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
-    return engine_cache() / f"{onnx.stem[:_STEM_CHARS]}.{digest}.onnx"
+    return engine_cache() / f"{onnx.stem[:_STEM_CHARS]}.{digest}.{'engine' if builder else 'onnx'}"
 
 
 def kept_engine(engine: Path) -> Passport | None:

@@ -33,6 +33,10 @@ _FEWEST = 2  # runs in a round, however slow the network
 _MOST = 50
 
 
+class WrongPrecision(ToolFailed):
+    """A runtime computes in another precision than the graph asks for; no graph pass mends that."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Way:
     """A runtime and the graph passes that run before it."""
@@ -129,7 +133,7 @@ def check_shares(facts: RunnerFacts, precision: str, expected_pct: float = 100.0
     """What was asked for must be what runs, up to a tenth of the layers that a runtime may have its reasons for.
 
     Raises:
-        ToolFailed: too few convolutions compute in that precision.
+        WrongPrecision: too few convolutions compute in that precision.
     """
     shares = facts.precision_share_pct
     if shares is None or "unknown" in shares:
@@ -137,7 +141,7 @@ def check_shares(facts: RunnerFacts, precision: str, expected_pct: float = 100.0
     named = "int8" if precision == "mixed" else precision
     found_pct = shares.get(named, 0.0)
     if found_pct < 0.9 * expected_pct:
-        raise ToolFailed(
+        raise WrongPrecision(
             f"{facts.runtime} computes {found_pct:.0f} % of the convolutions in {named} where the graph asks for "
             f"{expected_pct:.0f} %",
             why="what runs: " + ", ".join(f"{pct:.0f} % {name}" for name, pct in shares.items()),

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from espdeploy import export, lazy
-from espdeploy.artifacts import ModelCard, atomic_path
+from espdeploy.artifacts import ModelCard
 from espdeploy.backends.openvino_shares import time_shares_pct
 from espdeploy.backends.registry import open_runner
 from espdeploy.backends.source import FileSource
 from espdeploy.errors import EspdeployError, InternalError, MissingCapability, ToolFailed, UsageError
-from espdeploy.pipeline.candidates import Candidate, Proof, Way, fastest, prove, save, ways
+from espdeploy.pipeline.candidates import Candidate, Proof, Way, WrongPrecision, fastest, prove, save, ways
 from espdeploy.pipeline.feeds import feeds
 from espdeploy.pipeline.lower import QUANTIZED, Lowered, amax_of, lower
 from espdeploy.pipeline.mixed import MixedRequest, mixed
@@ -60,11 +59,26 @@ class Made:
     drop: AccuracyDrop | None = None
     notes: tuple[str, ...] = ()
 
-    def write(self, final: Path) -> None:
-        """Copy the engine to its place, whole or not at all."""
-        if self.candidate.path.resolve() != final.resolve():
-            with atomic_path(final) as temporary:
-                shutil.copyfile(self.candidate.path, temporary)
+    @property
+    def path(self) -> Path:
+        """The engine's file."""
+        return self.candidate.path
+
+    @property
+    def runtime(self) -> str:
+        """What opens it."""
+        return self.candidate.facts.runtime
+
+    @property
+    def runtime_version(self) -> str:
+        """The release that accepted it."""
+        return self.candidate.facts.runtime_version
+
+    @property
+    def precision_share_pct(self) -> dict[str, float] | None:
+        """What its convolutions compute in."""
+        shares = self.candidate.facts.precision_share_pct
+        return dict(shares) if shares else None
 
 
 @dataclass
@@ -148,9 +162,10 @@ def _of_one_precision(trial: _Trial, progress: Progress) -> Made:
         offered = offered[:1]
     for index, way in enumerate(offered):
         if any(
-            lacking.runtime == way.runtime and isinstance(error, MissingCapability) for lacking, error in trial.refused
+            before.runtime == way.runtime and isinstance(error, (MissingCapability, WrongPrecision))
+            for before, error in trial.refused
         ):
-            continue  # what this machine has not got, no graph pass brings
+            continue  # what the runtime or this machine has not got, no graph pass brings
         progress(index, len(offered), f"{way.runtime}{' with graph passes' if way.passes else ''}")
         try:
             tried = _candidate(trial, way, index)

@@ -119,7 +119,7 @@ def read_passport(engine: Path) -> Passport | None:
         return None
     try:
         passport = msgspec.json.decode(path.read_bytes(), type=Passport)
-    except (OSError, msgspec.MsgspecError) as error:
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise InputFileError(f"{path} is not a readable passport", why=str(error), do=_how_to_mend(path)) from error
     if passport.schema > PASSPORT_SCHEMA:
         raise InputFileError(

@@ -1,0 +1,1 @@
+"""TensorRT and TensorRT-RTX through their Python packages: building, reading what was built, and running."""
