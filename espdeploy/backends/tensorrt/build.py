@@ -15,6 +15,7 @@ from espdeploy.backends.tensorrt import api as apis
 from espdeploy.backends.tensorrt import cuda, engine, failures, layers, monitor, program, settings
 from espdeploy.backends.tensorrt.api import Api
 from espdeploy.backends.tensorrt.checks import check_plan
+from espdeploy.backends.tensorrt.log import Messages
 from espdeploy.backends.tensorrt.parsing import parse
 from espdeploy.backends.tensorrt.plan import BuildReport, LayerInfo, TensorRTPlan
 from espdeploy.errors import EspdeployError
@@ -44,18 +45,7 @@ def build(plan: TensorRTPlan, kind: str, progress: Progress = no_progress) -> Bu
         api = apis.load(kind)
     check_plan(api, plan)
     with api.log.collecting() as messages:
-        with clock.nvidia("load"):
-            builder = api.module.Builder(api.log.logger)
-            memory = None if plan.compute_capability else cuda.device_memory()
-        progress(0, None, "reading the graph")
-        with clock.nvidia("parse"):
-            network = parse(api, builder, plan.onnx, messages, typed=plan.typed_graph)
-        made = settings.configure(api, builder, network, plan, memory)
-        with clock.nvidia("build"):
-            built = monitor.run(api, builder, network, made.config, progress)
-        if built is None:
-            raise failures.explain_build(api, plan, made.workspace_mb, messages.errors)
-    content = bytes(built)
+        network, content, made = _made(api, plan, messages, clock, progress)
     _write(plan, content, made.config)
     read = _read_back(api, plan, network, content, clock)
     return BuildReport(
@@ -72,6 +62,35 @@ def build(plan: TensorRTPlan, kind: str, progress: Progress = no_progress) -> Bu
         warnings=messages.warnings,
         notes=(*made.notes, *read.notes),
     )
+
+
+def _made(
+    api: Api, plan: TensorRTPlan, messages: Messages, clock: _Clock, progress: Progress
+) -> tuple[Any, bytes, settings.Settings]:
+    """The network, the engine, and how it was configured."""
+    with clock.nvidia("load"):
+        builder = _builder(api, plan, messages)
+        memory = None if plan.compute_capability else cuda.device_memory()
+    progress(0, None, "reading the graph")
+    with clock.nvidia("parse"):
+        network = parse(api, builder, plan.onnx, messages, typed=plan.typed_graph)
+    made = settings.configure(api, builder, network, plan, memory)
+    try:
+        with clock.nvidia("build"):
+            built = monitor.run(api, builder, network, made.config, progress)
+    except (MemoryError, RuntimeError) as error:  # what the library throws
+        said = "std::bad_alloc" if isinstance(error, MemoryError) else str(error)
+        raise failures.explain_build(api, plan, made.workspace_mb, [*messages.errors, said]) from error
+    if built is None:
+        raise failures.explain_build(api, plan, made.workspace_mb, messages.errors)
+    return network, bytes(built), made
+
+
+def _builder(api: Api, plan: TensorRTPlan, messages: Messages) -> Any:
+    try:
+        return api.module.Builder(api.log.logger)
+    except TypeError as error:  # so pybind11 says that the library made none, as without a GPU
+        raise failures.explain_build(api, plan, plan.workspace_mb, messages.errors or [str(error)]) from error
 
 
 def _write(plan: TensorRTPlan, content: bytes, config: Any) -> None:

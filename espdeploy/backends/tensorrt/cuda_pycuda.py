@@ -1,6 +1,6 @@
 """A session through PyCUDA, which boards have whose CUDA is older than cuda-python's. It offers no CUDA graphs.
 
-Source: documen.tician.de/pycuda/driver.html. TensorRT works in the device's primary context, so this does too.
+Source: PyCUDA's reference of ``pycuda.driver``. TensorRT works in the device's primary context, so this does too.
 """
 
 from __future__ import annotations

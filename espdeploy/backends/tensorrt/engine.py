@@ -21,8 +21,11 @@ def deserialize(api: Api, content: bytes, path: Path) -> tuple[Any, Any]:
         ToolFailed: any other refusal, with TensorRT's words.
     """
     with api.log.collecting() as messages:
-        runtime = api.module.Runtime(api.log.logger)
-        engine = runtime.deserialize_cuda_engine(content) if runtime is not None else None
+        try:
+            runtime = api.module.Runtime(api.log.logger)
+        except TypeError as error:  # so pybind11 says that the library made none
+            raise failures.explain_load(api, path, messages.errors or [str(error)]) from error
+        engine = runtime.deserialize_cuda_engine(content)
     if engine is None:
         raise failures.explain_load(api, path, messages.errors)
     return runtime, engine
@@ -30,7 +33,7 @@ def deserialize(api: Api, content: bytes, path: Path) -> tuple[Any, Any]:
 
 def convolution_shares_pct(api: Api, engine: Any, content: bytes) -> dict[str, float] | None:
     """Percent of the convolutions in each precision, as the engine itself says; None where it does not."""
-    if api.kind == RTX:  # its inspector shows the network as one layer
+    if api.kind == RTX:  # compiled as a whole, and listed in the plan
         return shares_pct(Counter(program.node_precisions(content).values()))
     return layers.convolution_shares_pct(inspect(api, engine))
 

@@ -67,7 +67,8 @@ def _plan_at(stream: BinaryIO, offset: int, size: int) -> EngineKind | None:
     stream.seek(offset)
     head = stream.read(_HEAD.size)
     if head[:4] == _OLD_TAG:
-        return EngineKind(kind=TENSORRT, note="an engine of TensorRT 8.5 or older", offset=offset)
+        note = "an engine of TensorRT 8.5 or older (a timing cache begins alike)"
+        return EngineKind(kind=TENSORRT, note=note, offset=offset)
     kind = _TAGS.get(head[:4])
     if kind is None:
         return None

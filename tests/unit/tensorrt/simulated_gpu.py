@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import enum
+import functools
 import time
 from collections.abc import Callable
 from types import ModuleType, SimpleNamespace
@@ -123,56 +124,72 @@ class Runtime(ModuleType):
         return (CudaError.cudaSuccess,)
 
 
-def pycuda(runtime: Runtime) -> Any:  # noqa: C901  # many small classes, as PyCUDA has them, over one memory
+class PyCudaError(Exception):
+    """The base of PyCUDA's errors."""
+
+
+class PyCudaMemoryError(PyCudaError):
+    """No memory is left."""
+
+
+class Allocation:
+    """Memory of the device."""
+
+    def __init__(self, runtime: Runtime, size: int) -> None:
+        error, address = runtime.cudaMalloc(size)
+        if error or address is None:
+            raise PyCudaMemoryError("cuMemAlloc failed: out of memory")
+        self.runtime, self.address = runtime, address
+
+    def __int__(self) -> int:
+        return self.address
+
+    def free(self) -> None:
+        self.runtime.cudaFree(self.address)
+
+
+class Stream:
+    """A stream, destroyed with its last reference."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.runtime, self.handle = runtime, runtime.cudaStreamCreateWithFlags(0)[1]
+
+    def __del__(self) -> None:
+        self.runtime.live.pop(self.handle)
+
+    def synchronize(self) -> None:
+        self.runtime.cudaStreamSynchronize(self.handle)
+
+
+class Event:
+    """A point in time."""
+
+    at_s = 0.0
+
+    def record(self, stream: Stream) -> None:
+        self.at_s = time.perf_counter()
+
+    def time_since(self, start: Event) -> float:
+        return 1e3 * (self.at_s - start.at_s)
+
+
+class Device:
+    """A board: its memory is the processor's too."""
+
+    def __init__(self, runtime: Runtime, contexts: list[Device], number: int) -> None:
+        if number not in range(runtime.devices):
+            raise PyCudaError("cuDeviceGet failed: invalid device ordinal")
+        self.contexts = contexts
+
+    def retain_primary_context(self) -> SimpleNamespace:
+        return SimpleNamespace(push=lambda: self.contexts.append(self), pop=self.contexts.pop, detach=lambda: None)
+
+    def get_attribute(self, attribute: str) -> int:
+        return 1
+
+
+def pycuda(runtime: Runtime) -> Any:
     """``pycuda.driver`` over the same memory: objects with methods, and errors that are raised."""
-
-    class Error(Exception):
-        """The base of PyCUDA's errors."""
-
-    class Memory(Error):
-        """No memory is left."""
-
-    class Allocation:
-        def __init__(self, size: int) -> None:
-            error, self.address = runtime.cudaMalloc(size)
-            if error:
-                raise Memory("cuMemAlloc failed: out of memory")
-
-        def __int__(self) -> int:
-            return self.address or 0
-
-        def free(self) -> None:
-            runtime.cudaFree(int(self))
-
-    class Stream:
-        def __init__(self) -> None:
-            self.handle = runtime.cudaStreamCreateWithFlags(0)[1]
-
-        def __del__(self) -> None:
-            runtime.live.pop(self.handle)
-
-        def synchronize(self) -> None:
-            runtime.cudaStreamSynchronize(self.handle)
-
-    class Event:
-        at_s = 0.0
-
-        def record(self, stream: Stream) -> None:
-            self.at_s = time.perf_counter()
-
-        def time_since(self, start: Event) -> float:
-            return 1e3 * (self.at_s - start.at_s)
-
-    class Device:
-        def __init__(self, number: int) -> None:
-            if number not in range(runtime.devices):
-                raise Error("cuDeviceGet failed: invalid device ordinal")
-
-        def retain_primary_context(self) -> SimpleNamespace:
-            return SimpleNamespace(push=lambda: stack.append(self), pop=stack.pop, detach=lambda: None)
-
-        def get_attribute(self, attribute: str) -> int:
-            return 1  # a board: its memory is the processor's too
 
     def copy_in(target: int, source: np.ndarray, stream: Stream) -> None:
         runtime.cudaMemcpyAsync(target, source.ctypes.data, source.nbytes, 1, stream.handle)
@@ -180,12 +197,13 @@ def pycuda(runtime: Runtime) -> Any:  # noqa: C901  # many small classes, as PyC
     def copy_out(target: np.ndarray, source: int, stream: Stream) -> None:
         runtime.cudaMemcpyAsync(target.ctypes.data, source, target.nbytes, 2, stream.handle)
 
-    stack: list[Device] = []
     module: Any = ModuleType("pycuda.driver")
-    module.contexts = stack
-    module.Error, module.MemoryError = Error, Memory
+    module.contexts = []
+    module.Error, module.MemoryError = PyCudaError, PyCudaMemoryError
     module.init = lambda: None
-    module.Device, module.Stream, module.Event, module.mem_alloc = Device, Stream, Event, Allocation
+    module.Device = functools.partial(Device, runtime, module.contexts)
+    module.Stream, module.Event = functools.partial(Stream, runtime), Event
+    module.mem_alloc = functools.partial(Allocation, runtime)
     module.device_attribute = SimpleNamespace(INTEGRATED="integrated")
     module.mem_get_info = lambda: (runtime.free_bytes, 2 * runtime.free_bytes)
     module.pagelocked_empty = np.empty

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,6 +38,14 @@ def test_an_engine_is_built_and_says_what_it_is(api: Api, net: Path, plan_for: P
     assert left_behind(plan) == ["net.engine"]
     assert {layer.precision for layer in report.layers if "convolution" in layer.type} == {"fp32"}
     assert {node for layer in report.layers for node in layer.nodes} >= {"first", "second"}
+
+
+def test_an_engine_carries_the_graphs_weights(rtx: Api, write_onnx: Write, plan_for: Plans) -> None:
+    weights = np.random.default_rng(0).standard_normal(1024).astype(np.float32)
+    text = "g (float[1,1024] input) => (float[1,1024] output) { output = Mul(input, w) }"
+    plan = plan_for(rtx, write_onnx(text, w=weights))
+    build(plan, RTX)
+    assert weights.tobytes() in plan.engine.read_bytes()
 
 
 def test_progress_is_told_by_phase_in_the_callers_thread(api: Api, net: Path, plan_for: Plans) -> None:
@@ -168,6 +177,35 @@ def test_a_timing_cache_is_kept_and_never_a_file_of_another_kind(
     with pytest.raises(EspdeployError, match=r"other\.onnx"):
         build(plan_for(api, net, timing_cache=other), api.kind)
     assert other.read_bytes() == net.read_bytes()
+
+
+def without_a_gpu(module: Any, logger: Any) -> None:
+    """As TensorRT does where it finds no driver: it says so, and makes nothing."""
+    text = "CUDA initialization failure with error: 35. Please check your CUDA installation"
+    logger.log(module.ILogger.Severity.ERROR, text)
+    raise TypeError("pybind11::init(): factory function returned nullptr")
+
+
+def test_a_builder_that_finds_no_gpu_is_our_error(
+    rtx: Api, net: Path, plan_for: Plans, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rtx.module, "Builder", lambda logger: without_a_gpu(rtx.module, logger))
+    with pytest.raises(MissingCapability, match="no GPU") as caught:
+        build(plan_for(rtx, net), RTX)
+    assert "CUDA initialization failure" in caught.value.why
+
+
+def test_memory_that_runs_out_in_the_library_is_our_error(
+    rtx: Api, net: Path, plan_for: Plans, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exhausted(*_: object) -> None:
+        raise MemoryError("std::bad_alloc")
+
+    monkeypatch.setattr(rtx.module.Builder, "build_serialized_network", exhausted)
+    plan = plan_for(rtx, net)
+    with pytest.raises(MissingCapability, match="no memory"):
+        build(plan, RTX)
+    assert left_behind(plan) == []
 
 
 def test_each_warning_is_told_once(api: Api, write_onnx: Write, plan_for: Plans) -> None:
