@@ -4,6 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 EXTRAS ?= export,cpu,nvml,dev
+WORKERS ?= 2
 
 .PHONY: help setup quickstart test lint format benchmark clean
 
@@ -27,7 +28,7 @@ quickstart: $(STAMP)
 	$(BIN)/espdeploy quickstart
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check .

@@ -26,7 +26,7 @@ def source_for(runtime: str, conv_onnx: Path, conv_weight: np.ndarray, batch: in
 
 
 @pytest.mark.parametrize("batch", [1, 3])
-@pytest.mark.parametrize("runtime", sorted(RUNTIMES))
+@pytest.mark.parametrize("runtime", [*FILE_RUNTIMES, "torch"])  # those of NVIDIA GPUs stand in tests/gpu
 def test_every_runtime_computes_the_convolution(
     runtime: str, batch: int, conv_onnx: Path, conv_weight: np.ndarray
 ) -> None:

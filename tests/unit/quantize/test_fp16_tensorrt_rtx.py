@@ -13,7 +13,6 @@ import pytest
 from onnx import numpy_helper
 
 from espdeploy.artifacts import ModelCard
-from espdeploy.networks.registry import REGISTRY
 from espdeploy.quantize.fp16 import to_fp16
 
 Exported = Callable[..., tuple[onnx.ModelProto, ModelCard]]
@@ -67,8 +66,9 @@ def built(trt: ModuleType, model: onnx.ModelProto, capability: str = "SM89") -> 
     )
 
 
-@pytest.mark.parametrize("name", sorted(REGISTRY))
-def test_every_network_of_the_zoo_builds_in_fp16(trt: ModuleType, exported: Exported, name: str) -> None:
+# every network is built in FP16 by tests/unit/tensorrt/test_zoo.py: here those with operators that are odd in FP16
+@pytest.mark.parametrize("name", ["enet", "espnetv2-seg", "eru", "shufflenetv1"])
+def test_half_tensors_are_all_that_the_engine_has(trt: ModuleType, exported: Exported, name: str) -> None:
     half = to_fp16(exported(name)[0])
     assert half.kept == {}
     found = built(trt, half.model)
