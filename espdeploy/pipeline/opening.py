@@ -110,6 +110,11 @@ def open_file(
             why="its content changed after it was built",
             do=f"build it again (espdeploy build F.onnx -o {shlex.quote(str(path))})",
         )
+    if passport is not None and passport.device != profile.name and passport.runtime not in profile.runtimes:
+        raise UsageError(
+            f"{path} was built for {passport.device}, and {profile.name} does not run {passport.runtime}",
+            do=f"--device {passport.device}",
+        )
     chosen_precision = _precision_of(path, precision, passport)
     check_precision(profile, chosen_precision)
     named = passport.runtime if runtime is None and passport else runtime

@@ -89,3 +89,5 @@ def test_an_engine_that_needs_a_gpu_says_so_where_there_is_none(run: Run, small_
     assert ran.code in (3, 0), ran
     if ran.code:
         assert_contract_error(ran, 3, "desktop")
+    ran = run("bench", "ada.engine", "--trials", 5, "--results", "results")
+    assert_contract_error(ran, 2, "was built for desktop", "--device desktop")
