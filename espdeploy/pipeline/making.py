@@ -13,7 +13,7 @@ from espdeploy.artifacts import ModelCard
 from espdeploy.backends.openvino_shares import time_shares_pct
 from espdeploy.backends.registry import open_runner
 from espdeploy.backends.source import FileSource
-from espdeploy.errors import EspdeployError, InternalError, MissingCapability, ToolFailed, UsageError
+from espdeploy.errors import EspdeployError, InputFileError, InternalError, MissingCapability, ToolFailed, UsageError
 from espdeploy.pipeline.candidates import Candidate, Proof, Way, WrongPrecision, fastest, prove, save, ways
 from espdeploy.pipeline.feeds import feeds
 from espdeploy.pipeline.lower import QUANTIZED, Lowered, amax_of, lower
@@ -213,14 +213,20 @@ def _candidate(trial: _Trial, offered: Way, index: int) -> tuple[Candidate, Lowe
 
 
 def _answers(trial: _Trial, lowered: Path) -> list[Tensor] | None:
-    """The right answers: of the FP32 graph, or of the Q/DQ graph itself, which another runtime takes by its word."""
+    """The right answers: of the FP32 graph, or of the Q/DQ graph itself, which another runtime takes by its word.
+
+    None where that runtime is absent, or cannot run the graph: what another one makes of it may still be an engine.
+    """
     making = trial.making
     if trial.feed is None or not lazy.available(_REFERENCE):
         return None
     quantized = making.precision in QUANTIZED
     spec = RunSpec(runtime=_REFERENCE, precision=making.precision if quantized else "fp32", threads=available_threads())
-    with open_runner(FileSource(path=lowered if quantized else making.onnx), spec) as runner:
-        return list(runner.infer(trial.feed).values())
+    try:
+        with open_runner(FileSource(path=lowered if quantized else making.onnx), spec) as runner:
+            return list(runner.infer(trial.feed).values())
+    except (InputFileError, ToolFailed):
+        return None
 
 
 def _expected_pct(lowered: Lowered, precision: str) -> float:
@@ -261,6 +267,8 @@ def _doubts(trial: _Trial) -> tuple[str, ...]:
         return ("not proven and not timed: the graph does not say what its inputs are",)
     if not lazy.available(_REFERENCE):
         return (f"not proven against a second runtime: {_REFERENCE} is not installed",)
+    if any(candidate.rms_error_pct is None for candidate, _ in trial.works):
+        return (f"not proven against a second runtime: {_REFERENCE} cannot run this graph",)
     return ()
 
 

@@ -197,3 +197,17 @@ def test_the_cache_tells_engines_of_different_tables_apart(run: Run, small_onnx:
     assert [cache for _, cache in engines] == ["built", "built", "built"]  # a table carries when it was made
     again = run("build", small_onnx, "--precision", "int8", "--calibration", "T.json", "--json").document
     assert (again["engine"], again["cache"]) == (engines[2][0], "hit")
+
+
+def test_a_graph_that_the_reference_cannot_run_is_built_by_who_can_and_says_that_it_is_not_proven(run: Run) -> None:
+    """ONNX Runtime's CPU provider has no Relu for bf16 tensors; OpenVINO runs the graph."""
+    model = onnx.parser.parse_model(
+        """<ir_version: 8, opset_import: ["" : 17]>
+        net (float[1,3,8,8] x) => (float[1,3,8,8] y) { d = Cast <to = 16> (x) e = Relu (d) y = Cast <to = 1> (e) }"""
+    )
+    onnx.save(model, "bf16.onnx")
+    ran = run("build", "bf16.onnx", "--json")
+    assert ran.code == 0, ran
+    assert ran.document["runtime"] == "openvino"
+    assert ran.document["rms_error_pct"] is None
+    assert any("cannot run this graph" in note for note in ran.document["notes"])
