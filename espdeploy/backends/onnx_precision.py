@@ -57,7 +57,8 @@ def _weight_type(node: NodeProto, weights: Mapping[str, int], written: Mapping[s
 def declared(path: Path) -> str | None:
     """The precision that a graph is written for: fp32, fp16, bf16, int8, or mixed; None where onnx is absent.
 
-    Quantized on the input of every convolution it is ``int8``, of some of them ``mixed``.
+    Quantized on the input of every convolution it is ``int8``, of some of them ``mixed``. Convolutions in FP64, or with
+    weights that are computed, say nothing: such a graph is opened as an FP32 one, and its shares tell what runs.
     """
     if not lazy.available("onnx"):
         return None
@@ -71,7 +72,7 @@ def declared(path: Path) -> str | None:
     if any(node.op_type in ("QuantizeLinear", "DequantizeLinear") for node in graph.node):
         return "mixed" if convolutions else "int8"
     counts = _counted(graph)
-    return max(counts, key=lambda name: counts[name]) if counts else "fp32"
+    return max(("fp32", "fp16", "bf16"), key=lambda name: counts[name])
 
 
 def _is_quantized(node: NodeProto, written: Mapping[str, NodeProto]) -> bool:

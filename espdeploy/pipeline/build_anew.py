@@ -19,7 +19,7 @@ from espdeploy.pipeline.build_tensorrt import TensorRTMade, TensorRTRequest, mak
 from espdeploy.pipeline.build_trtexec import make_trtexec
 from espdeploy.pipeline.builders import TRTEXEC
 from espdeploy.pipeline.engine_here import look
-from espdeploy.pipeline.lower import QUANTIZED, table_for
+from espdeploy.pipeline.lower import table_for
 from espdeploy.pipeline.making import Made, Making, make
 from espdeploy.pipeline.passport import PASSPORT_SCHEMA, CalibrationOrigin, Passport, write_passport
 from espdeploy.protocols import Progress
@@ -96,9 +96,7 @@ def _check_whole(onnx: Path) -> None:
 def _check_plain(onnx: Path, precision: str) -> None:
     """A graph that was lowered before is built as what it is, and lowered no further."""
     own = declared(onnx)
-    if own is None or (own in ("fp32", precision) and not (own in QUANTIZED or own == "fp16")):
-        return
-    if own in ("fp32", "fp64"):
+    if own in (None, "fp32") or own == precision == "bf16":
         return
     raise UsageError(
         f"{onnx} is written for {own} already",

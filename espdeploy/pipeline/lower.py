@@ -84,9 +84,8 @@ def lower(
     if precision == "fp16":
         half = to_fp16(prepared, keep_io=keep_io, amax=amax)
         flushed = f"{half.flushed} weights too small for FP16 became zero"
-        return Lowered(
-            model=half.model, kept=dict(half.kept), notes=(*((flushed,) if half.flushed else ()), *half.notes)
-        )
+        notes = (*((flushed,) if half.flushed else ()), *half.notes)
+        return Lowered(model=half.model, changed_by=changed_by, kept=dict(half.kept), notes=notes)
     return Lowered(model=prepared, changed_by=changed_by)
 
 

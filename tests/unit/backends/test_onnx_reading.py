@@ -34,6 +34,27 @@ def test_the_precision_of_convolutions(body: str, shares: dict[str, float] | Non
     assert onnx_precision.convolution_shares(written(tmp_path / "net.onnx", body)) == shares
 
 
+_QUANTIZED = """<float[1,3,1,1] v = {1,1,1}, float s = {0.1}, int8 z = {0}, int8[1,3,1,1] q = {1,1,1}>
+    { a = QuantizeLinear(x, s, z) b = DequantizeLinear(a, s, z) w = DequantizeLinear(q, s, z) %s }"""
+
+
+@pytest.mark.parametrize(
+    ("body", "precision"),
+    [
+        ("<float[1,3,1,1] w = {1,1,1}> { y = Conv(x, w) }", "fp32"),
+        ("<float[1,3,1,1] v = {1,1,1}> { w = Relu(v) y = Conv(x, w) }", "fp32"),  # computed weights say nothing
+        ("{ y = ReduceMean<axes = [1]>(x) }", "fp32"),
+        ("<float16[1,3,1,1] w = {1,1,1}> { h = Cast<to = 10>(x) c = Conv(h, w) y = Cast<to = 1>(c) }", "fp16"),
+        ("<double[1,3,1,1] w = {1,1,1}> { h = Cast<to = 11>(x) c = Conv(h, w) y = Cast<to = 1>(c) }", "fp32"),
+        (_QUANTIZED % "y = Conv(b, w)", "int8"),
+        (_QUANTIZED % "c = Conv(b, w) d = Conv(x, v) y = Add(c, d)", "mixed"),
+        (_QUANTIZED % "y = Conv(b, v)", "mixed"),  # pairs, and no convolution between two of them
+    ],
+)
+def test_the_precision_that_a_graph_is_written_for(body: str, precision: str, tmp_path: Path) -> None:
+    assert onnx_precision.declared(written(tmp_path / "net.onnx", body)) == precision
+
+
 def test_weights_outside_and_opsets_of_the_future(tmp_path: Path) -> None:
     import numpy as np
 
