@@ -77,8 +77,8 @@ def stock(onnx: Path, threads: int) -> Callable[[], object]:
 
 
 def ours(engine: Path, threads: int, stack: contextlib.ExitStack) -> Callable[[], object]:
-    from espdeploy.pipeline.feeds import feeds
-    from espdeploy.pipeline.opening import open_file
+    from espdeploy.pipeline.engine_files.opening import open_file
+    from espdeploy.pipeline.measuring.feeds import feeds
     from espdeploy.recipes import device_profile
 
     opened = open_file(engine, device_profile("cpu"), runtime=None, precision=None, threads=threads)

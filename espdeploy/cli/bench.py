@@ -14,7 +14,7 @@ from espdeploy.cli import options, progress
 from espdeploy.cli.output import Column, Output
 
 if TYPE_CHECKING:
-    from espdeploy.pipeline.bench import Benched, BenchRequest
+    from espdeploy.pipeline.measuring.bench import Benched, BenchRequest
     from espdeploy.specs import ModelSpec
 
 
@@ -69,8 +69,8 @@ def bench(
 
     The record is kept in --results; `espdeploy report` draws it.
     """
-    from espdeploy.pipeline.bench import BenchRequest, benchmark
-    from espdeploy.pipeline.targets import TargetRequest
+    from espdeploy.pipeline.measuring.bench import BenchRequest, benchmark
+    from espdeploy.pipeline.measuring.targets import TargetRequest
     from espdeploy.recipes import device_profile
     from espdeploy.specs import BenchSpec, ImageSize
 
@@ -127,7 +127,7 @@ def _model(name: str | None, settings: list[str] | None, weights: Path | None) -
 
 
 def _show_plan(output: Output, request: BenchRequest, results: Path) -> None:
-    from espdeploy.pipeline.bench import plan
+    from espdeploy.pipeline.measuring.bench import plan
 
     steps = plan(request, results)
     if output.as_json:

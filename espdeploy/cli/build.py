@@ -13,8 +13,8 @@ from espdeploy.cli import options, progress
 from espdeploy.cli.output import Column, Output
 
 if TYPE_CHECKING:
-    from espdeploy.pipeline.build import Built
-    from espdeploy.pipeline.passport import AccuracyDrop, Passport, Tried
+    from espdeploy.pipeline.building.build import Built
+    from espdeploy.pipeline.engine_files.passport import AccuracyDrop, Passport, Tried
 
 _MOST_KEPT = 12
 
@@ -50,7 +50,7 @@ def build(
     answer as the graph does, and the fastest is taken. The precision that convolutions really compute in is
     read back from the runtime; another one than asked for is an error.
     """
-    from espdeploy.pipeline.build import BuildRequest, build_engine
+    from espdeploy.pipeline.building.build import BuildRequest, build_engine
     from espdeploy.recipes import device_profile
 
     request = BuildRequest(

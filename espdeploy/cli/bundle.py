@@ -13,8 +13,8 @@ from espdeploy.cli import bench, options, progress
 from espdeploy.cli.output import Column, Output
 
 if TYPE_CHECKING:
-    from espdeploy.pipeline.bundle import Bundled
-    from espdeploy.pipeline.bundle_manifest import Manifest
+    from espdeploy.pipeline.bundling.bundle import Bundled
+    from espdeploy.pipeline.bundling.bundle_manifest import Manifest
 
 _SHA_CHARS = 16
 
@@ -47,9 +47,9 @@ def bundle(
 
     There, `espdeploy run-bundle` builds and measures; `espdeploy import` takes home what it writes.
     """
-    from espdeploy.pipeline.bundle import BundleRequest
-    from espdeploy.pipeline.bundle import bundle as make
-    from espdeploy.pipeline.bundle_manifest import BenchStep, BuildStep, Recipe
+    from espdeploy.pipeline.bundling.bundle import BundleRequest
+    from espdeploy.pipeline.bundling.bundle import bundle as make
+    from espdeploy.pipeline.bundling.bundle_manifest import BenchStep, BuildStep, Recipe
     from espdeploy.recipes import device_profile
     from espdeploy.specs import ImageSize
 
@@ -88,7 +88,7 @@ def run_bundle(
 
     The engine stays in this machine's cache: running the bundle again measures again.
     """
-    from espdeploy.pipeline import bundle_run
+    from espdeploy.pipeline.bundling import bundle_run
 
     shown_on = Output(as_json=json)
     if dry_run:
@@ -125,7 +125,7 @@ def import_results(
 
     Passports of the engines, which stayed on the board, go into its folder passports.
     """
-    from espdeploy.pipeline import bundle_import
+    from espdeploy.pipeline.bundling import bundle_import
 
     imported = bundle_import.import_results(file, results)
     shown_on = Output(as_json=json)
@@ -169,7 +169,7 @@ def _show_bundle(output: Output, bundled: Bundled) -> None:
 
 
 def _show_plan(output: Output, manifest: Manifest, sha256: str) -> None:
-    from espdeploy.pipeline.bundle import commands
+    from espdeploy.pipeline.bundling.bundle import commands
 
     build, measure = map(shlex.join, commands(manifest))
     steps = [

@@ -13,7 +13,7 @@ from espdeploy.cli.output import Column, Output
 from espdeploy.errors import UsageError
 
 if TYPE_CHECKING:
-    from espdeploy.pipeline.cache_files import CacheEntry
+    from espdeploy.pipeline.engine_files.cache_files import CacheEntry
 
 _UNITS_S = {"m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
 _AGE = re.compile(r"(?P<number>\d{1,6}(?:\.\d{1,6})?)(?P<unit>[mhdw])")
@@ -22,8 +22,8 @@ _SHOWN_AGES = (("d", 86_400.0), ("h", 3600.0), ("min", 60.0))
 
 def list_cache(json: options.Json = False) -> None:
     """Engines, exported graphs and fetched weights that are kept: what each is, its size and its age."""
-    from espdeploy.pipeline.cache import engine_cache
-    from espdeploy.pipeline.cache_files import cached
+    from espdeploy.pipeline.engine_files.cache import engine_cache
+    from espdeploy.pipeline.engine_files.cache_files import cached
 
     found = cached()
     output = Output(as_json=json)
@@ -53,7 +53,7 @@ def prune_cache(
 
     An engine goes with its passport; one that is being built, and files that are not espdeploy's, stay.
     """
-    from espdeploy.pipeline.cache_prune import PruneRequest, prune
+    from espdeploy.pipeline.engine_files.cache_prune import PruneRequest, prune
 
     if keep_mb is not None and not math.isfinite(keep_mb):
         raise UsageError(f"--keep-mb {keep_mb:g} is no size", do="give a number of MB, such as --keep-mb 500")

@@ -11,7 +11,7 @@ from espdeploy.cli import options, progress
 from espdeploy.cli.output import Output
 
 if TYPE_CHECKING:
-    from espdeploy.pipeline.calibrate import Calibrated
+    from espdeploy.pipeline.calibrating.calibrate import Calibrated
 
 
 def _recipe_names(incomplete: str) -> list[str]:
@@ -87,8 +87,8 @@ def calibrate(
 
     The table says what it was made from; `espdeploy build` refuses it for another network.
     """
-    from espdeploy.pipeline.calibrate import CalibrateRequest
-    from espdeploy.pipeline.calibrate import calibrate as run
+    from espdeploy.pipeline.calibrating.calibrate import CalibrateRequest
+    from espdeploy.pipeline.calibrating.calibrate import calibrate as run
 
     request = CalibrateRequest(
         onnx=onnx,

@@ -12,7 +12,7 @@ from espdeploy.cli import options
 from espdeploy.cli.output import Column, Output
 
 if TYPE_CHECKING:
-    from espdeploy.pipeline.compare import Row
+    from espdeploy.pipeline.measuring.compare import Row
 
 
 def compare(
@@ -34,7 +34,7 @@ def compare(
     A difference inside the noise breaks no limit. Three records or more on each side let the noise between runs be
     judged; with fewer only that within a run is known. Different protocols are never compared.
     """
-    from espdeploy.pipeline.compare import compare_records, limits_from
+    from espdeploy.pipeline.measuring.compare import compare_records, limits_from
 
     compared = compare_records(base, new, limits_from(max_regression or []))
     output = Output(as_json=json)

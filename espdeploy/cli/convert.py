@@ -11,7 +11,7 @@ from espdeploy.cli import options, progress
 from espdeploy.cli.output import Column, Output
 
 if TYPE_CHECKING:
-    from espdeploy.pipeline.convert import Converted
+    from espdeploy.pipeline.building.convert import Converted
 
 
 def convert(
@@ -33,7 +33,7 @@ def convert(
 
     What would overflow or lose accuracy in FP16 stays in FP32, and is named.
     """
-    from espdeploy.pipeline.convert import ConvertRequest, convert_graph
+    from espdeploy.pipeline.building.convert import ConvertRequest, convert_graph
 
     request = ConvertRequest(onnx=onnx, precision=precision, calibration=calibration, keep_io=keep_io)
     with progress.shown() as shown:

@@ -11,7 +11,7 @@ from espdeploy.cli import options
 from espdeploy.cli.output import Column, Output
 
 if TYPE_CHECKING:
-    from espdeploy.pipeline.engine_check import EngineCheck
+    from espdeploy.pipeline.engine_files.engine_check import EngineCheck
 
 _EFFECTS = {"rebuild": "must be built again", "timings": "timings do not compare", "harmless": "harmless"}
 
@@ -61,7 +61,7 @@ def engine(
 
     Ends with 1 if it does not run here, or nobody can say that it does.
     """
-    from espdeploy.pipeline.engine_doctor import diagnose
+    from espdeploy.pipeline.engine_files.engine_doctor import diagnose
 
     diagnosis = diagnose(file)
     output = Output(as_json=json or bool(context.obj))

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from espdeploy.accuracy.classify import ClassEvaluation
     from espdeploy.accuracy.evaluate import Evaluation
     from espdeploy.errors import AnswerIsNo
-    from espdeploy.pipeline.gates import Gate, Limits
+    from espdeploy.pipeline.evaluating.gates import Gate, Limits
 
 _PLAIN_WIDTH = 200  # of a table in a file or a pipe
 
@@ -69,9 +69,9 @@ def evaluate(
 
     A classifier's images lie in one folder for each class, named after it, or numbered from 0, or in sorted order.
     """
-    from espdeploy.pipeline.evaluate import EvalRequest, evaluate_engine
-    from espdeploy.pipeline.gates import Limits, gates_of, refusal
-    from espdeploy.pipeline.selection import Selection
+    from espdeploy.pipeline.building.selection import Selection
+    from espdeploy.pipeline.evaluating.evaluate import EvalRequest, evaluate_engine
+    from espdeploy.pipeline.evaluating.gates import Limits, gates_of, refusal
     from espdeploy.recipes import device_profile
 
     limits = Limits(min_miou_pct=min_miou, min_top1_pct=min_top1, max_drop_pct=max_drop_pct)
@@ -134,7 +134,7 @@ def _show(
     output: Output, evaluation: Evaluation | ClassEvaluation, gates: Sequence[Gate], *, whole_confusion: bool
 ) -> None:
     from espdeploy.accuracy.classify import ClassEvaluation
-    from espdeploy.pipeline.gates import option
+    from espdeploy.pipeline.evaluating.gates import option
 
     rows = [("images", str(evaluation.images))]
     if isinstance(evaluation, ClassEvaluation):

@@ -21,7 +21,7 @@ def predict(
     json: options.Json = False,
 ) -> None:
     """Write a class map (one value a pixel) and an overlay with a legend for each image."""
-    from espdeploy.pipeline.evaluate import PredictRequest, predict_images
+    from espdeploy.pipeline.evaluating.evaluate import PredictRequest, predict_images
     from espdeploy.recipes import device_profile
 
     request = PredictRequest(

@@ -11,7 +11,7 @@ from espdeploy.cli import options, progress
 from espdeploy.cli.output import Column, Output
 
 if TYPE_CHECKING:
-    from espdeploy.pipeline.sensitivity import Sensitivity
+    from espdeploy.pipeline.building.sensitivity import Sensitivity
 
 
 def sensitivity(
@@ -55,7 +55,7 @@ def sensitivity(
     With labels mIOU lost, else the pixels whose class changes; and the error of the outputs, which tells small effects
     apart. `espdeploy build --precision mixed` uses the same measure to choose layers.
     """
-    from espdeploy.pipeline.sensitivity import SensitivityRequest, measure
+    from espdeploy.pipeline.building.sensitivity import SensitivityRequest, measure
     from espdeploy.recipes import device_profile
 
     request = SensitivityRequest(
@@ -76,7 +76,7 @@ def sensitivity(
 
 
 def _show(output: Output, found: Sensitivity) -> None:
-    from espdeploy.pipeline.ranking import error, interval, points
+    from espdeploy.pipeline.building.ranking import error, interval, points
 
     if output.as_json:
         output.json(found.document())

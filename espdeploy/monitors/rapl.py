@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from espdeploy.errors import MissingCapability
+from espdeploy.monitors.sources import Unavailable
 from espdeploy.protocols import Clock
 from espdeploy.units import NS_PER_S
 
@@ -19,15 +20,6 @@ _UJ_PER_J = 1_000_000
 _PROBE_S = 0.1
 _PERMIT = "sudo chmod a+r /sys/class/powercap/*/energy_uj"
 _NO_OTHER = "measure on a machine with a power sensor; everything but power and energy is measured without one"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Unavailable:
-    """A source that gives nothing here: why, and what would mend it."""
-
-    source: str
-    reason: str
-    do: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +83,7 @@ class RaplSource:
     """
 
     name = "rapl"
+    period_s: float | None = None
     energy_channel = "rapl_energy_j"
     power_channel = "rapl_power_w"
 

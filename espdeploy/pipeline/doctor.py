@@ -14,8 +14,9 @@ from espdeploy import lazy, units
 from espdeploy.backends.registry import RUNTIMES
 from espdeploy.devices.detect import Machine, detect, profile_for
 from espdeploy.monitors import rapl
-from espdeploy.pipeline.cache import engine_cache
+from espdeploy.monitors.sources import Unavailable
 from espdeploy.pipeline.capability import with_gpu_present
+from espdeploy.pipeline.engine_files.cache import engine_cache
 from espdeploy.protocols import SystemClock
 from espdeploy.specs import DeviceProfile
 
@@ -129,7 +130,7 @@ def _trtexec(*, required: bool) -> Check:
 
 def _rapl() -> Check:
     source = rapl.find(clock=SystemClock())
-    if isinstance(source, rapl.Unavailable):
+    if isinstance(source, Unavailable):
         return Check(name="CPU power (RAPL)", ok=False, found=source.reason, hint=source.do)
     return Check(name="CPU power (RAPL)", ok=True, found=f"readable: {', '.join(source.rails)}")
 

@@ -16,15 +16,15 @@ from espdeploy.backends.registry import open_runner
 from espdeploy.backends.source import FileSource
 from espdeploy.errors import MissingCapability, UsageError
 from espdeploy.parity import Parity
-from espdeploy.pipeline.feeds import class_axes, feeds, one_image
-from espdeploy.pipeline.opening import available_threads
+from espdeploy.pipeline.engine_files.opening import available_threads
+from espdeploy.pipeline.measuring.feeds import class_axes, feeds, one_image
 from espdeploy.protocols import Progress, TensorInfo
 from espdeploy.specs import DeviceProfile, ImageSize, ModelSpec, RunSpec
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-    from espdeploy.pipeline.feeds import Feed
+    from espdeploy.pipeline.measuring.feeds import Feed
     from espdeploy.protocols import Tensor
 
 Answer = Callable[["Feed"], "list[Tensor]"]

@@ -9,11 +9,11 @@ from pathlib import Path
 from espdeploy import lazy
 from espdeploy.backends.registry import RUNTIMES
 from espdeploy.errors import MissingCapability
-from espdeploy.pipeline.bench import BenchRequest, benchmark
-from espdeploy.pipeline.build import BuildRequest, build_engine
+from espdeploy.pipeline.building.build import BuildRequest, build_engine
 from espdeploy.pipeline.export import ExportRequest, export_model
+from espdeploy.pipeline.measuring.bench import BenchRequest, benchmark
+from espdeploy.pipeline.measuring.targets import TargetRequest
 from espdeploy.pipeline.report import write_report
-from espdeploy.pipeline.targets import TargetRequest
 from espdeploy.protocols import Progress
 from espdeploy.recipes import device_profile
 from espdeploy.specs import BenchSpec, ModelSpec

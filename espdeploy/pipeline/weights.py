@@ -11,7 +11,7 @@ from espdeploy.artifacts import atomic_path
 from espdeploy.errors import InputFileError, MissingCapability, UsageError, nearest
 from espdeploy.networks.entry import ReleasedCheckpoint
 from espdeploy.networks.registry import REGISTRY
-from espdeploy.pipeline.cache import weights_cache
+from espdeploy.pipeline.engine_files.cache import weights_cache
 from espdeploy.protocols import Progress
 from espdeploy.weights.download import fetch
 from espdeploy.weights.remote import Fetched, Limits, RemoteFile

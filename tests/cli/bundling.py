@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from espdeploy.pipeline.bundle import BundleRequest, bundle
-from espdeploy.pipeline.bundle_manifest import BenchStep, BuildStep, Recipe
+from espdeploy.pipeline.bundling.bundle import BundleRequest, bundle
+from espdeploy.pipeline.bundling.bundle_manifest import BenchStep, BuildStep, Recipe
 from espdeploy.protocols import no_progress
 from espdeploy.recipes import device_profile
 

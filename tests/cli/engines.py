@@ -7,7 +7,7 @@ import hashlib
 from pathlib import Path
 
 from espdeploy import __version__
-from espdeploy.pipeline.passport import Passport, write_passport
+from espdeploy.pipeline.engine_files.passport import Passport, write_passport
 
 #: the first bytes of a plan of TensorRT 10, and something behind them
 PLAN = b"ftrt" + bytes(range(256)) * 8

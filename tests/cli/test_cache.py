@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from espdeploy.pipeline.build_lock import building, lock_path
-from espdeploy.pipeline.passport import Passport, write_passport
+from espdeploy.pipeline.building.build_lock import building, lock_path
+from espdeploy.pipeline.engine_files.passport import Passport, write_passport
 from espdeploy.protocols import no_progress
 from tests.cli.conftest import Run, assert_contract_error
 
@@ -39,7 +39,7 @@ STUCK = """
 import sys, time
 from pathlib import Path
 from espdeploy.artifacts import atomic_path
-from espdeploy.pipeline.build_lock import building
+from espdeploy.pipeline.building.build_lock import building
 engine = Path(sys.argv[1])
 with building(engine, lambda *_: None), atomic_path(engine) as temporary:
     temporary.write_bytes(b"half")

@@ -13,10 +13,10 @@ import pytest
 
 from espdeploy.devices.gpus import Gpu
 from espdeploy.errors import InputFileError
-from espdeploy.pipeline import engine_runtime
-from espdeploy.pipeline.engine_doctor import Diagnosis, diagnose
-from espdeploy.pipeline.engine_here import Here, Installed, installed, look
-from espdeploy.pipeline.passport import CalibrationOrigin
+from espdeploy.pipeline.engine_files import engine_runtime
+from espdeploy.pipeline.engine_files.engine_doctor import Diagnosis, diagnose
+from espdeploy.pipeline.engine_files.engine_here import Here, Installed, installed, look
+from espdeploy.pipeline.engine_files.passport import CalibrationOrigin
 from tests.cli.engines import TX2, written
 
 

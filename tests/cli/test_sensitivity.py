@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from espdeploy.artifacts import ClassSet, ModelCard, Preprocessing
-from espdeploy.pipeline import judging
+from espdeploy.pipeline.building import judging
 from tests.cli.conftest import Ran, Run, assert_contract_error, start
 
 onnx = pytest.importorskip("onnx")

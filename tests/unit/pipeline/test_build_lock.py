@@ -13,14 +13,14 @@ from pathlib import Path
 import pytest
 
 from espdeploy.errors import MissingCapability
-from espdeploy.pipeline.build_lock import Owner, building, holder, lock_path
+from espdeploy.pipeline.building.build_lock import Owner, building, holder, lock_path
 from espdeploy.protocols import no_progress
 
 #: takes the lock, says so, and goes on when its standard input tells it to
 HOLD = """
 import sys
 from pathlib import Path
-from espdeploy.pipeline.build_lock import building
+from espdeploy.pipeline.building.build_lock import building
 with building(Path(sys.argv[1]), lambda *_: None):
     print("held", flush=True)
     sys.stdin.readline()
@@ -29,7 +29,7 @@ with building(Path(sys.argv[1]), lambda *_: None):
 BUILD = """
 import sys, time
 from pathlib import Path
-from espdeploy.pipeline.build_lock import building
+from espdeploy.pipeline.building.build_lock import building
 engine, log = Path(sys.argv[1]), Path(sys.argv[2])
 if not engine.exists():
     with building(engine, lambda *_: None) as waited:

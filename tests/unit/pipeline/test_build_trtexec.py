@@ -13,9 +13,9 @@ from types import ModuleType
 import pytest
 
 from espdeploy.errors import EspdeployError, MissingCapability
-from espdeploy.pipeline import build_trtexec
-from espdeploy.pipeline.build_tensorrt import TensorRTMade, TensorRTRequest
-from espdeploy.pipeline.candidates import WrongPrecision
+from espdeploy.pipeline.building import build_trtexec
+from espdeploy.pipeline.building.build_tensorrt import TensorRTMade, TensorRTRequest
+from espdeploy.pipeline.building.candidates import WrongPrecision
 from espdeploy.protocols import no_progress
 from espdeploy.quantize.table import TABLE_SCHEMA, CalibrationTable, TensorRange
 from espdeploy.quantize.tensorrt_cache import read_cache

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from espdeploy.pipeline.calibrate import peak_rss_mb
+from espdeploy.pipeline.calibrating.calibrate import peak_rss_mb
 
 
 def test_the_peak_is_the_systems_own_in_megabytes(tmp_path: Path) -> None:

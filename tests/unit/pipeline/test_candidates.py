@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from espdeploy.errors import ToolFailed
-from espdeploy.pipeline.agreement import rms_error_pct
-from espdeploy.pipeline.candidates import Proof, Way, check_shares, fastest, prove
+from espdeploy.pipeline.building.agreement import rms_error_pct
+from espdeploy.pipeline.building.candidates import Proof, Way, check_shares, fastest, prove
 from espdeploy.protocols import RunnerFacts, no_progress
 
 pytest.importorskip("onnxruntime")

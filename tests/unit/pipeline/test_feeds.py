@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from espdeploy.errors import UsageError
-from espdeploy.pipeline.feeds import feeds
+from espdeploy.pipeline.measuring.feeds import feeds
 from espdeploy.protocols import TensorInfo
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 from espdeploy.accuracy.datasets import ImageFolder, Pair, find_pairs
 from espdeploy.accuracy.evaluate import evaluate
 from espdeploy.artifacts import ClassSet, Preprocessing
-from espdeploy.pipeline.judging import JudgedBy, keep, opened
+from espdeploy.pipeline.building.judging import JudgedBy, keep, opened
 from espdeploy.protocols import no_progress
 from espdeploy.specs import ImageSize, RunSpec
 
@@ -130,8 +130,8 @@ def test_the_trusted_runtime_computes_espnets_int8_graph_rightly(
     data_dir: Path, tmp_path: Path, run_command: Callable[..., int]
 ) -> None:
     """OpenVINO 2026.4 is known to compute some quantized graphs of it with an error above 1, most labels wrong."""
-    from espdeploy.pipeline.lowering import judged_by, lowering, read_network
-    from espdeploy.pipeline.trusted_runtime import trusted_runtime
+    from espdeploy.pipeline.building.lowering import judged_by, lowering, read_network
+    from espdeploy.pipeline.building.trusted_runtime import trusted_runtime
     from espdeploy.quantize.table import read_table
 
     pytest.importorskip("torch")

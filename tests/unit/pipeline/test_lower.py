@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from espdeploy.pipeline.lower import lower
+from espdeploy.pipeline.building.lower import lower
 
 onnx = pytest.importorskip("onnx")
 

@@ -15,9 +15,9 @@ from PIL import Image
 from espdeploy import __version__
 from espdeploy.artifacts import ClassSet, ModelCard, Preprocessing
 from espdeploy.errors import UsageError
-from espdeploy.pipeline.layer_times import layer_times, with_surroundings
-from espdeploy.pipeline.lowering import lowering, read_network
-from espdeploy.pipeline.mixed import MixedRequest, mixed
+from espdeploy.pipeline.building.layer_times import layer_times, with_surroundings
+from espdeploy.pipeline.building.lowering import lowering, read_network
+from espdeploy.pipeline.building.mixed import MixedRequest, mixed
 from espdeploy.protocols import no_progress
 from espdeploy.quantize.table import TABLE_SCHEMA, CalibrationTable, TensorRange
 

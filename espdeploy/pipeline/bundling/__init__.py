@@ -1,0 +1,1 @@
+"""What travels to a board that stays offline, and back."""

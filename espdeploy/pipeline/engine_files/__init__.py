@@ -1,0 +1,1 @@
+"""Engines as files: opened, described by their passport, kept in the cache, examined."""

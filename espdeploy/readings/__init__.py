@@ -1,0 +1,1 @@
+"""The grammar of lines that monitors read as they come and profilers read from files."""
