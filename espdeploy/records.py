@@ -168,9 +168,9 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class Overhead:
-    """What measuring itself costs: one empty timed step, and the sampler's share of one core."""
+    """What measuring itself costs: one empty timed step (None: a tool's), and the sampler's share of one core."""
 
-    timer_us: float
+    timer_us: float | None
     sampler_cpu_pct: float | None
 
 
@@ -180,6 +180,52 @@ class Series:
 
     t_s: list[float]
     values: list[float | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Launch:
+    """Medians of the parts of an inference on a GPU: the processor's time in the launch, and copies where there are any.
+
+    ``enqueue_ratio`` is that launch over the GPU's time: above 0.8 the processor is what limits.
+    """
+
+    enqueue_p50_ms: float
+    enqueue_ratio: float
+    upload_p50_ms: float | None = None
+    download_p50_ms: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SensitivityStep:
+    """Percentage change in execution time over percentage change in GPU frequency, both from ``from_mhz``.
+
+    Positive where a faster clock makes it faster; ``ci95`` is the 95 % interval.
+    """
+
+    from_mhz: float
+    to_mhz: float
+    value: float
+    ci95: tuple[float, float] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrequencySensitivity:
+    """The sensitivity for neighbouring frequencies of one request, and over their whole span."""
+
+    pairs: list[SensitivityStep]
+    span: SensitivityStep
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrossCheck:
+    """The same engine timed by the other way: medians of the time on the GPU, and how far they are apart."""
+
+    tool: str
+    median_ms: float
+    own_median_ms: float
+    difference_pct: float
+    limit_pct: float
+    passed: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,3 +256,7 @@ class Record:
     overhead: Overhead | None = None
     command: str | None = None  # reproduces the row
     interrupted: bool = False
+    launch: Launch | None = None
+    cross_check: CrossCheck | None = None
+    sweep: str | None = None  # shared by the records of one request over several frequencies
+    frequency_sensitivity: FrequencySensitivity | None = None

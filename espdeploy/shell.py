@@ -14,9 +14,11 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import IO
 
 from espdeploy.errors import MissingCapability, ToolFailed
 
@@ -44,6 +46,9 @@ def run(
     check: bool = True,
     env: Mapping[str, str] | None = None,
     on_line: Callable[[str], None] | None = None,
+    on_error_line: Callable[[str], None] | None = None,
+    stdin: IO[bytes] | None = None,
+    heartbeat_s: float | None = None,
 ) -> Completed:
     """Run ``argv`` without a shell and return its output.
 
@@ -54,6 +59,9 @@ def run(
         env: variables added to this process's own.
         on_line: called with each line of either stream as it appears, without its end, in this thread. An exception
             that it raises ends the process, and is the caller's.
+        on_error_line: the same for standard error alone; ``on_line`` then has standard output alone.
+        stdin: an open file that it reads; None: nothing.
+        heartbeat_s: write an empty line to it so often while it runs, and nothing else: it can tell that we are there.
 
     Raises:
         MissingCapability: the program is not on this machine, or cannot be run here.
@@ -64,7 +72,7 @@ def run(
     try:
         process = subprocess.Popen(
             argv,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE if heartbeat_s is not None else stdin or subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
@@ -75,7 +83,9 @@ def run(
             f"cannot start {argv[0]}: {error.strerror}", do=f"install {argv[0]}, or put it on PATH"
         ) from error
     try:
-        stdout, stderr = _communicate(process, timeout_s, on_line or _nobody)
+        with _heartbeat(process, heartbeat_s):
+            take = on_line or _nobody
+            stdout, stderr = _communicate(process, timeout_s, take, on_error_line or take)
     except subprocess.TimeoutExpired as error:
         raise ToolFailed(f"{command} did not end within {timeout_s:g} s") from error
     finally:
@@ -86,10 +96,40 @@ def run(
     return done
 
 
-def _communicate(process: subprocess.Popen[bytes], timeout_s: float, on_line: Callable[[str], None]) -> tuple[str, str]:
+@contextlib.contextmanager
+def _heartbeat(process: subprocess.Popen[bytes], every_s: float | None) -> Iterator[None]:
+    """Empty lines to the process's input while the block lasts, from a thread: a full pipe must not block us."""
+    if every_s is None or process.stdin is None:
+        yield
+        return
+    done = threading.Event()
+    pipe = process.stdin
+
+    def beat() -> None:
+        with contextlib.suppress(OSError, ValueError):  # it ended, or the pipe was closed below
+            while not done.wait(every_s):
+                pipe.write(b"\n")
+                pipe.flush()
+
+    threading.Thread(target=beat, name="espdeploy-heartbeat", daemon=True).start()
+    try:
+        yield
+    finally:
+        done.set()
+        with contextlib.suppress(OSError, ValueError):
+            pipe.close()
+
+
+def _communicate(
+    process: subprocess.Popen[bytes],
+    timeout_s: float,
+    on_line: Callable[[str], None],
+    on_error_line: Callable[[str], None],
+) -> tuple[str, str]:
     """Read both streams to their ends, line by line; wait for the process."""
     deadline_s = time.monotonic() + timeout_s
-    streams = {pipe: _Stream(on_line) for pipe in (process.stdout, process.stderr) if pipe is not None}
+    pipes = ((process.stdout, on_line), (process.stderr, on_error_line))
+    streams = {pipe: _Stream(take) for pipe, take in pipes if pipe is not None}
     with selectors.DefaultSelector() as selector:
         for pipe in streams:
             selector.register(pipe, selectors.EVENT_READ)

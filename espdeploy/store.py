@@ -107,6 +107,18 @@ def append(record: Record, folder: Path) -> Path:
     return final
 
 
+def replace(record: Record, path: Path) -> None:
+    """Store ``record`` in the place of an earlier state of the same measurement, whole or not at all.
+
+    Raises:
+        MissingCapability: the file cannot be written; the earlier state stays.
+        InternalError: the file holds another measurement, or as :func:`encode`.
+    """
+    if decode(_content(path)).id != record.id:
+        raise InternalError(f"{path} holds another measurement than {record.id}")
+    write_atomic(path, encode(record))
+
+
 def probe_writable(folder: Path) -> None:
     """Make ``folder`` and write a file into it, so that a long benchmark does not end in a full or locked one.
 

@@ -14,7 +14,10 @@ from espdeploy.cli import options, progress
 from espdeploy.cli.output import Column, Output
 
 if TYPE_CHECKING:
-    from espdeploy.pipeline.measuring.bench import Benched, BenchRequest
+    from collections.abc import Sequence
+
+    from espdeploy.pipeline.measuring.request import Benched, BenchRequest
+    from espdeploy.records import Power, Record, SensitivityStep
     from espdeploy.specs import ModelSpec
 
 
@@ -39,6 +42,33 @@ Frequencies = Annotated[
     str | None, typer.Option("--freq", metavar="MHZ[,MHZ…]", help="GPU clocks to measure at, or all.")
 ]
 PowerMode = Annotated[str | None, typer.Option("--power-mode", metavar="P", help="The board's power mode.")]
+FreqStrict = Annotated[
+    bool, typer.Option("--freq-strict", help="Refuse a frequency that is no step of the board, instead of its nearest.")
+]
+CrossCheck = Annotated[
+    bool,
+    typer.Option("--cross-check", help="Time the engine with NVIDIA's own tool too; fail past 2 % in GPU compute."),
+]
+CudaGraph = Annotated[
+    bool, typer.Option("--cuda-graph/--no-cuda-graph", help="On a GPU: launch the network as one CUDA graph.")
+]
+SpinWait = Annotated[
+    bool, typer.Option("--spin-wait/--no-spin-wait", help="On a GPU: spin instead of sleeping until it is done.")
+]
+Transfers = Annotated[
+    bool, typer.Option("--transfers/--no-transfers", help="On a GPU: time the copies from and to the host too.")
+]
+IdleS = Annotated[
+    float,
+    typer.Option("--idle-s", min=0, max=options.DAY_S, help="Idle power is measured for so long before and after."),
+]
+SamplePeriod = Annotated[
+    float, typer.Option("--sample-ms", min=1, max=60_000, help="Period of the readings beside the run, in ms.")
+]
+PowerSource = Annotated[
+    str | None,
+    typer.Option("--power-source", metavar="S", help="Where power is read; the best that answers if not given."),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print each step and command; touch nothing.")]
 
 
@@ -61,7 +91,15 @@ def bench(
     data: options.DataFolder = None,
     labels: options.LabelFolder = None,
     freq: Frequencies = None,
+    freq_strict: FreqStrict = False,
     power_mode: PowerMode = None,
+    power_source: PowerSource = None,
+    cross_check: CrossCheck = False,
+    cuda_graph: CudaGraph = True,
+    spin_wait: SpinWait = False,
+    transfers: Transfers = False,
+    idle_s: IdleS = 2.0,
+    sample_ms: SamplePeriod = 100.0,
     dry_run: DryRun = False,
     json: options.Json = False,
 ) -> None:
@@ -69,7 +107,8 @@ def bench(
 
     The record is kept in --results; `espdeploy report` draws it.
     """
-    from espdeploy.pipeline.measuring.bench import BenchRequest, benchmark
+    from espdeploy.pipeline.measuring.bench import benchmark
+    from espdeploy.pipeline.measuring.request import BenchRequest
     from espdeploy.pipeline.measuring.targets import TargetRequest
     from espdeploy.recipes import device_profile
     from espdeploy.specs import BenchSpec, ImageSize
@@ -83,16 +122,25 @@ def bench(
         size=ImageSize.parse(size) if size else None,
         batch=options.batch_from(batch),
         threads=threads,
+        cuda_graph=cuda_graph,
     )
     spec = BenchSpec(
         trials=trials,
         duration_min_s=duration_s,
         warmup_min_s=warmup_s,
         warmup_max_s=max(warmup_s, warmup_max_s),
+        sample_period_s=sample_ms / units.MS_PER_S,
+        idle_s=idle_s,
+        cuda_graph=cuda_graph,
+        spin_wait=spin_wait,
+        transfers=transfers,
     )
     request = BenchRequest(
         target=target,
         frequencies=freq,
+        freq_strict=freq_strict,
+        power_source=power_source,
+        cross_check=cross_check,
         power_mode=power_mode,
         data=data,
         labels=labels,
@@ -106,7 +154,7 @@ def bench(
     with progress.shown() as shown:
         benched = benchmark(request, results, shown)
     _show(output, benched)
-    if benched.record.interrupted:
+    if any(item.record.interrupted for item in benched):
         raise typer.Exit(130)
 
 
@@ -137,38 +185,77 @@ def _show_plan(output: Output, request: BenchRequest, results: Path) -> None:
         output.line(f"{number}. {step.what}" + (f"\n   {step.command}" if step.command else ""))
 
 
-def _show(output: Output, benched: Benched) -> None:
-    record = benched.record
+def _show(output: Output, benched: Sequence[Benched]) -> None:
+    records = [item.record for item in benched]
     if output.as_json:
-        output.json(record)
+        output.json(records[0] if len(records) == 1 else records)
         return
-    latency = record.latency_ms
-    columns = [
-        Column(head="model"),
-        Column(head="runtime"),
-        Column(head="precision"),
-        Column(head="FPS", numeric=True),
-        Column(head="latency median ms", numeric=True),
-        Column(head="mean ms (95 % interval)", numeric=True),
-        Column(head="p95 ms", numeric=True),
-        Column(head="power W", numeric=True),
-        Column(head="accuracy"),
-    ]
+    output.table(_COLUMNS, [_row(record) for record in records])
+    shared = records[-1].frequency_sensitivity
+    if shared is not None:
+        columns = [
+            Column(head="GPU frequency MHz"),
+            Column(head="sensitivity", numeric=True),
+            Column(head="95 % interval"),
+        ]
+        output.table(columns, [_sensitivity_row(step) for step in (*shared.pairs, shared.span)])
+    several = len(records) > 1
+    for item in benched:
+        if several:
+            output.line(f"{_frequency(item.record)} MHz" if _frequency(item.record) else str(item.path))
+        output.findings(item.record.findings)
+    for note in dict.fromkeys(note for record in records for note in record.notes):
+        output.note(note)
+    for item in benched:
+        output.note(f"record: {item.path}")
+
+
+_COLUMNS = [
+    Column(head="model"),
+    Column(head="runtime"),
+    Column(head="precision"),
+    Column(head="GPU MHz", numeric=True),
+    Column(head="FPS", numeric=True),
+    Column(head="latency median ms", numeric=True),
+    Column(head="mean ms (95 % interval)", numeric=True),
+    Column(head="p95 ms", numeric=True),
+    Column(head="power W", numeric=True),
+    Column(head="J/frame (net)", numeric=True),
+    Column(head="accuracy"),
+]
+
+
+def _row(record: Record) -> list[str]:
+    latency, accuracy, power = record.latency_ms, record.accuracy, record.power
     interval = f" ({latency.ci95[0]:.2f} … {latency.ci95[1]:.2f})" if latency.ci95 else ""
-    accuracy = record.accuracy
-    row = [
-        f"{record.model.name} {'x'.join(str(extent) for extent in record.model.input_shape)}",
+    mark = "SIMULATED " if record.device.simulated else ""
+    return [
+        f"{mark}{record.model.name} {'x'.join(str(extent) for extent in record.model.input_shape)}",
         f"{record.engine.runtime} {record.engine.runtime_version}",
         record.engine.precision,
+        _frequency(record) or "–",
         f"{record.fps:.2f}",
         f"{latency.p50:.2f}",
         f"{latency.mean:.2f}{interval}",
         units.significant(latency.p95, 4),
-        "not measured" if record.power is None else f"{record.power.mean_w:.2f}",
+        "not measured" if power is None else f"{power.mean_w:.2f}",
+        "not measured" if power is None else _energy(power),
         "not evaluated" if accuracy is None else f"{accuracy.metric} {accuracy.value:.2f}",
     ]
-    output.table(columns, [row])
-    output.findings(record.findings)
-    for note in record.notes:
-        output.note(note)
-    output.note(f"record: {benched.path}")
+
+
+def _frequency(record: Record) -> str:
+    clock = record.device.gpu_freq_mhz
+    if clock.set is not None:
+        return f"{clock.set:g}"
+    return "" if clock.mean is None else f"{clock.mean:.0f} floating"
+
+
+def _energy(power: Power) -> str:
+    net = power.net_energy_per_inference_j
+    return f"{power.energy_per_inference_j:.4g}" + ("" if net is None else f" ({net:.4g})")
+
+
+def _sensitivity_row(step: SensitivityStep) -> list[str]:
+    interval = "" if step.ci95 is None else f"{step.ci95[0]:.3f} … {step.ci95[1]:.3f}"
+    return [f"{step.from_mhz:g} to {step.to_mhz:g}", f"{step.value:.3f}", interval]

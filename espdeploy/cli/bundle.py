@@ -99,20 +99,20 @@ def run_bundle(
     if json:
         shown_on.json(ran.document())
     else:
-        latency = ran.benched.record.latency_ms
         shown_on.pairs(
             [
                 ("engine", f"{ran.built.engine.path} ({ran.built.cache}, {ran.built.build_s:.2f} s)"),
                 ("runtime", f"{ran.built.engine.runtime} {ran.built.engine.runtime_version}"),
                 ("precision", ran.built.engine.precision),
-                ("median", f"{latency.p50:.2f} ms"),
+                ("median", ", ".join(f"{item.record.latency_ms.p50:.2f} ms" for item in ran.benched)),
                 ("results", str(ran.output)),
             ]
         )
-        shown_on.findings(ran.benched.record.findings)
+        for item in ran.benched:
+            shown_on.findings(item.record.findings)
         _notes(shown_on, ran.manifest)
         shown_on.note(f"Next, at home: espdeploy import {ran.output.name}")
-    if ran.benched.record.interrupted:
+    if any(item.record.interrupted for item in ran.benched):
         raise typer.Exit(130)
 
 

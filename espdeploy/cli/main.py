@@ -36,6 +36,7 @@ from espdeploy.cli import (
     doctor,
     evaluate,
     export,
+    leash,
     models,
     predict,
     quickstart,
@@ -44,6 +45,7 @@ from espdeploy.cli import (
     weights,
 )
 from espdeploy.cli.output import Output
+from espdeploy.cli.remote import elsewhere, run_elsewhere
 from espdeploy.errors import EspdeployError, InputFileError, InternalError, Interrupted, MissingCapability, UsageError
 
 app = typer.Typer(
@@ -133,6 +135,17 @@ def _root(
         bool, typer.Option("--version", help="Print the version and end.", callback=_print_version, is_eager=True)
     ] = False,
     _debug: Annotated[bool, typer.Option("--debug", help="Show a traceback with an error (any position).")] = False,
+    _host: Annotated[
+        str | None,
+        typer.Option("--host", metavar="USER@HOST", help="Run the command on that machine over SSH (any position)."),
+    ] = None,
+    _container: Annotated[
+        str | None, typer.Option("--container", metavar="IMAGE", help="With --host: in this container there.")
+    ] = None,
+    _remote: Annotated[
+        str | None,
+        typer.Option("--remote-espdeploy", metavar="PATH", help="With --host: where espdeploy lies there."),
+    ] = None,
 ) -> None:
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
@@ -153,6 +166,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _prepare_streams()
     try:
         _check_surroundings(given)
+        leash.put_on()
+        _put_clocks_back()
+        where = elsewhere(given)
+        if where is not None and not {"-h", "--help"} & set(given):
+            return run_elsewhere(where)
         code = app(args=given, prog_name="espdeploy", standalone_mode=False)
         sys.stdout.flush()
     except BrokenPipeError:  # the reader of our output has gone; there is nobody to tell
@@ -178,6 +196,20 @@ class _Stop:
     def __call__(self, _signal: int, _frame: FrameType | None) -> None:
         self.asked = True
         raise KeyboardInterrupt
+
+
+def _put_clocks_back() -> None:
+    """What an espdeploy that was killed left changed on this device is put back first, and said."""
+    from espdeploy.pipeline.machine import journal_folder
+
+    folder = journal_folder()
+    if not folder.is_dir():
+        return
+    from espdeploy.devices.clocks import recover
+    from espdeploy.pipeline.machine import system_root
+
+    for line in recover(folder, root=system_root()):
+        Output(as_json=True).note(line)  # standard output belongs to the command
 
 
 def _prepare_streams() -> None:

@@ -11,7 +11,8 @@ from espdeploy.backends.registry import RUNTIMES
 from espdeploy.errors import MissingCapability
 from espdeploy.pipeline.building.build import BuildRequest, build_engine
 from espdeploy.pipeline.export import ExportRequest, export_model
-from espdeploy.pipeline.measuring.bench import BenchRequest, benchmark
+from espdeploy.pipeline.measuring.bench import benchmark
+from espdeploy.pipeline.measuring.request import BenchRequest
 from espdeploy.pipeline.measuring.targets import TargetRequest
 from espdeploy.pipeline.report import write_report
 from espdeploy.protocols import Progress
@@ -54,6 +55,6 @@ def run_quickstart(folder: Path, trials: int, progress: Progress) -> QuickstartD
             command=shlex.join(["espdeploy", "bench", str(engine), "--device", "cpu", "--trials", str(trials)]),
         )
         progress(0, trials, f"measuring in {runtime}")
-        records.append(benchmark(request, folder / "results", progress).path)
+        records += [item.path for item in benchmark(request, folder / "results", progress)]
     report = write_report(folder / "results", folder / "report.html")
     return QuickstartDone(report=report.path, onnx=onnx, records=tuple(records))

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import re
 import tempfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from espdeploy.artifacts import check_replaceable
 from espdeploy.backends.trtexec.argv import profile_argv, time_argv
 from espdeploy.backends.trtexec.plan import ProfilePlan, TimePlan
-from espdeploy.backends.trtexec.running import Run, Stages, follow, keep
+from espdeploy.backends.trtexec.running import Run, Stages, follow, keep, nothing_to_watch
 from espdeploy.backends.trtexec.tool import Tool
 from espdeploy.errors import InputFileError, MissingCapability, ToolFailed
 from espdeploy.protocols import Progress, no_progress
@@ -21,14 +22,18 @@ _STAGES: Stages = (
     (re.compile(r"Starting inference"), "timing with the tool"),
     (re.compile(r"=== Performance summary ==="), "reading its figures"),
 )
+#: as the tool of 8 and 10 tells which shapes a run has
+_INPUT = re.compile(r"\] (?:Created i|I)nput binding for (?P<name>.+?) with dimensions (?P<shape>\d+(?:x\d+)*)\b")
 _GRAPH_DROPPED = re.compile(
     r"--useCudaGraph flag has been ignored|without using CUDA graph launch|CUDA graph option has been disabled"
 )
 _SAID = {"cuda_graph": "CUDA Graph", "spin_wait": "Spin-wait", "transfers": "Data transfers"}
 
 
-def time_engine(tool: Tool, plan: TimePlan, progress: Progress = no_progress) -> Run:
-    """Time an engine; the rows are in ``plan.times_json``, the summary in the output.
+def time_engine(
+    tool: Tool, plan: TimePlan, progress: Progress = no_progress, *, watch: Callable[[str], None] = nothing_to_watch
+) -> Run:
+    """Time an engine; the rows are in ``plan.times_json``, the summary in the output. ``watch`` is given each line.
 
     Raises:
         UsageError: the plan cannot be followed.
@@ -42,10 +47,22 @@ def time_engine(tool: Tool, plan: TimePlan, progress: Progress = no_progress) ->
     with tempfile.TemporaryDirectory(prefix="espdeploy-") as folder:
         times = Path(folder) / "times.json"
         written = time_argv(tool, replace(plan, times_json=times))
-        done = follow(tool, written, plan, timeout_s=_timeout_s(plan), stages=_STAGES, progress=progress)
+        done = follow(tool, written, plan, timeout_s=_timeout_s(plan), stages=_STAGES, progress=progress, watch=watch)
         _check_launched(plan, done)
         _keep_figures(tool, times, plan.times_json)
     return replace(done, argv=tuple(argv))
+
+
+def is_start(line: str) -> bool:
+    """Whether the tool's line says that inference begins now: its rows count their times from here."""
+    return _STAGES[0][0].search(line) is not None
+
+
+def input_shapes(output: str) -> dict[str, tuple[int, ...]]:
+    """The inputs' shapes in a run, by name, as far as the tool told them."""
+    return {
+        match["name"]: tuple(int(extent) for extent in match["shape"].split("x")) for match in _INPUT.finditer(output)
+    }
 
 
 def profile_engine(tool: Tool, plan: ProfilePlan, progress: Progress = no_progress) -> Run:

@@ -30,8 +30,9 @@ from espdeploy.pipeline.bundling.bundle_manifest import (
 from espdeploy.pipeline.bundling.bundle_tar import opened, pack, packed
 from espdeploy.pipeline.engine_files.opening import check_is_here
 from espdeploy.pipeline.engine_files.passport import passport_path
-from espdeploy.pipeline.measuring.bench import Benched, BenchRequest, benchmark
+from espdeploy.pipeline.measuring.bench import benchmark
 from espdeploy.pipeline.measuring.bench import check as check_bench
+from espdeploy.pipeline.measuring.request import Benched, BenchRequest
 from espdeploy.pipeline.measuring.targets import TargetRequest
 from espdeploy.protocols import Progress
 from espdeploy.recipes import device_profiles, read_device
@@ -48,7 +49,7 @@ class Ran:
     output: Path
     manifest: Manifest
     built: Built
-    benched: Benched
+    benched: tuple[Benched, ...]
 
     def document(self) -> dict[str, object]:
         """As ``run-bundle --json`` prints it."""
@@ -63,9 +64,10 @@ class Ran:
             "cache": self.built.cache,
             "build_s": self.built.build_s,
             "files": [dataclasses.asdict(item) for item in self.manifest.files],
-            "record": self.benched.record.id,
-            "latency_ms": self.benched.record.latency_ms.p50,
-            "interrupted": self.benched.record.interrupted,
+            "record": self.benched[0].record.id,
+            "records": [item.record.id for item in self.benched],
+            "latency_ms": self.benched[0].record.latency_ms.p50,
+            "interrupted": any(item.record.interrupted for item in self.benched),
             "notes": list(self.manifest.notes),
         }
 
@@ -114,7 +116,7 @@ def run_bundle(path: Path, output: Path, progress: Progress) -> Ran:
         check_bench(request)  # what cannot be measured is refused before the engine is built
         built = build_engine(_build_request(unpacked), None, progress)
         records = Path(folder) / "results"
-        benched = benchmark(_bench_request(unpacked, engine=built.engine.path), records, progress)
+        benched = tuple(benchmark(_bench_request(unpacked, engine=built.engine.path), records, progress))
         manifest = _pack_results(unpacked, digest, built, records, output)
     return Ran(output=output, manifest=manifest, built=built, benched=benched)
 

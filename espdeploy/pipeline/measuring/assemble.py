@@ -10,18 +10,22 @@ from espdeploy import __version__
 from espdeploy.bench import checks, energy, protocol, statistics
 from espdeploy.bench.loop import Measurement
 from espdeploy.devices.detect import Machine
-from espdeploy.monitors import rapl
 from espdeploy.monitors.sampler import Sampler
-from espdeploy.protocols import Monitor, RunnerFacts
+from espdeploy.pipeline.measuring.sources import Sources
+from espdeploy.pipeline.measuring.timing import Timed
+from espdeploy.pipeline.measuring.verdicts import judged
+from espdeploy.protocols import RunnerFacts
 from espdeploy.records import (
     SCHEMA,
     Accuracy,
     DeviceInfo,
     EngineInfo,
     Finding,
+    GpuFrequency,
     ModelInfo,
     Overhead,
     Power,
+    Protocol,
     Record,
     Scalar,
     Series,
@@ -34,12 +38,15 @@ _RANDOM_WEIGHTS = "random initialisation"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sources:
-    """What is sampled beside the run; ``power_note`` says why there is no power where there is none."""
+class ClockState:
+    """What was asked of clocks and power mode, and what was set. ``locked`` is False where the clocks float."""
 
-    monitors: tuple[Monitor, ...]
-    power: rapl.RaplSource | None
-    power_note: str | None
+    requested_mhz: float | None = None
+    set_mhz: float | None = None
+    power_mode: str | None = None
+    locked: bool = False
+    sweep: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,16 +61,29 @@ class Observed:
     facts: RunnerFacts
     precision: str
     provenance: dict[str, Scalar]
-    measurement: Measurement
+    timed: Timed
     sampler: Sampler
     sources: Sources
+    clocks: ClockState = ClockState()
+    simulated: bool = False
     idle_before_w: float | None
     idle_after_w: float | None
     thermal: Thermal
-    timer_us: float
     accuracy: Accuracy | None
     command: str | None
     notes: tuple[str, ...]
+
+    @property
+    def measurement(self) -> Measurement:
+        """Every trial."""
+        return self.timed.measurement
+
+    def mean(self, channel: str | None) -> float | None:
+        """A channel's mean over the measured window; None without the channel, or without a value."""
+        if channel is None:
+            return None
+        window = self.measurement
+        return self.sampler.mean(channel, start_ns=window.window_start_ns, end_ns=window.window_end_ns)
 
 
 def record_of(seen: Observed) -> Record:
@@ -72,32 +92,49 @@ def record_of(seen: Observed) -> Record:
     batch = seen.model.input_shape[0]
     power, doubts = _power(seen, batch)
     utilization = _utilization(seen)
-    findings = [*checks.findings(_evidence(seen, utilization)), *doubts]
+    thermal, verdicts = judged(seen)
+    findings = [*checks.findings(_evidence(seen, utilization)), *doubts, *verdicts]
     return Record(
         schema=SCHEMA,
         id=secrets.token_hex(6),
         started=seen.started,
         espdeploy_version=__version__,
-        notes=_notes(seen),
+        notes=_notes(seen, thermal),
         model=seen.model,
         engine=_engine(seen),
-        protocol=protocol.build(seen.spec, threads=seen.facts.threads, batch=batch),
-        device=_device(seen.profile, seen.machine),
+        protocol=_protocol(seen, batch),
+        device=_device(seen),
         latency_ms=statistics.summarise(measurement.times_ms),
-        gpu_latency_ms=None,
+        gpu_latency_ms=statistics.summarise(seen.timed.compute_ms) if seen.timed.compute_ms else None,
         fps=measurement.fps(batch=batch),
         trials=measurement.trials,
         warmup_trials=measurement.warmup.trials,
         steady=measurement.warmup.steady and not any(finding.code == "drift" for finding in findings),
         power=power,
         utilization=utilization,
-        thermal=seen.thermal,
+        thermal=thermal,
         accuracy=seen.accuracy,
         findings=findings,
         traces=_traces(seen),
-        overhead=Overhead(timer_us=seen.timer_us, sampler_cpu_pct=seen.sampler.cpu_pct),
+        overhead=Overhead(timer_us=seen.timed.timer_us, sampler_cpu_pct=seen.sampler.cpu_pct),
         command=seen.command,
         interrupted=measurement.interrupted,
+        launch=seen.timed.launch,
+        sweep=seen.clocks.sweep,
+    )
+
+
+def _protocol(seen: Observed, batch: int) -> Protocol:
+    way = seen.timed.way
+    return protocol.build(
+        seen.spec,
+        threads=seen.facts.threads,
+        batch=batch,
+        transfers=way.transfers,
+        cuda_graph=way.cuda_graph,
+        spin_wait=way.spin_wait,
+        clock=way.clock,
+        warmup_rule=way.warmup_rule,
     )
 
 
@@ -114,12 +151,17 @@ def _engine(seen: Observed) -> EngineInfo:
     )
 
 
-def _device(profile: DeviceProfile, machine: Machine) -> DeviceInfo:
+def _device(seen: Observed) -> DeviceInfo:
+    profile, machine, clocks = seen.profile, seen.machine, seen.clocks
     return DeviceInfo(
         name=profile.name,
         gpu=profile.gpu.name if profile.gpu else None,
         cpu=machine.cpu_model,
         compute_capability=profile.gpu.compute_capability if profile.gpu else None,
+        power_mode=clocks.power_mode,
+        gpu_freq_mhz=GpuFrequency(
+            requested=clocks.requested_mhz, set=clocks.set_mhz, mean=seen.mean(seen.sources.channel("gpu_freq"))
+        ),
         driver=machine.nvidia_driver,
         l4t=machine.l4t,
         cpu_cores=machine.cores_available,
@@ -127,6 +169,7 @@ def _device(profile: DeviceProfile, machine: Machine) -> DeviceInfo:
         os=machine.os,
         python=machine.python,
         cpu_governor=machine.cpu_governor,
+        simulated=seen.simulated,
     )
 
 
@@ -134,35 +177,35 @@ def _power(seen: Observed, batch: int) -> tuple[Power | None, tuple[Finding, ...
     source = seen.sources.power
     if source is None:
         return None, ()
-    times_ns, energy_j = seen.sampler.readings(source.energy_channel)
-    result = energy.from_counter(
-        energy.EnergyReadings(
-            source=source.name,
-            rails=source.rails,
-            t_ns=times_ns,
-            energy_j=energy_j,
-            period_s=seen.spec.sample_period_s,
-        ),
-        window=energy.Window(
-            start_ns=seen.measurement.window_start_ns,
-            end_ns=seen.measurement.window_end_ns,
-            trials=seen.measurement.trials,
-            batch=batch,
-            idle_before_w=seen.idle_before_w,
-            idle_after_w=seen.idle_after_w,
-        ),
+    window = energy.Window(
+        start_ns=seen.measurement.window_start_ns,
+        end_ns=seen.measurement.window_end_ns,
+        trials=seen.measurement.trials,
+        batch=batch,
+        idle_before_w=seen.idle_before_w,
+        idle_after_w=seen.idle_after_w,
     )
+    period_s = max(seen.spec.sample_period_s, source.period_s or 0)
+    if source.energy_channel is not None:
+        times_ns, energy_j = seen.sampler.readings(source.energy_channel)
+        counted = energy.EnergyReadings(
+            source=source.name, rails=source.rails, t_ns=times_ns, energy_j=energy_j, period_s=period_s
+        )
+        result = energy.from_counter(counted, window=window)
+    else:
+        times_ns, power_w = seen.sampler.readings(source.power_channel)
+        sampled = energy.PowerReadings(
+            source=source.name, rails=source.rails, t_ns=times_ns, power_w=power_w, period_s=period_s
+        )
+        result = energy.from_power(sampled, window=window)
     return result.power, result.findings
 
 
 def _utilization(seen: Observed) -> Utilization:
-    def mean(channel: str) -> float | None:
-        window = seen.measurement
-        return seen.sampler.mean(channel, start_ns=window.window_start_ns, end_ns=window.window_end_ns)
-
+    mean = seen.mean
     return Utilization(
         cpu_pct=mean("cpu_pct"),
-        gpu_pct=None,
+        gpu_pct=mean(seen.sources.channel("gpu_util")),
         memory_pct=mean("memory_pct"),
         memory_used_mb=mean("memory_used_mb"),
         process_cpu_pct=mean("process_cpu_pct"),
@@ -175,7 +218,7 @@ def _evidence(seen: Observed, utilization: Utilization) -> checks.Evidence:
     return checks.Evidence(
         times_ms=seen.measurement.times_ms,
         warmup=seen.measurement.warmup,
-        timer_overhead_us=seen.timer_us,
+        timer_overhead_us=seen.timed.timer_us,
         requested_trials=seen.spec.trials,
         interrupted=seen.measurement.interrupted,
         sampler_cpu_pct=seen.sampler.cpu_pct,
@@ -205,20 +248,31 @@ def _traces(seen: Observed) -> dict[str, Series]:
     return {"latency_ms": window.trace(), **sampled}
 
 
-def _notes(seen: Observed) -> list[str]:
+def _notes(seen: Observed, thermal: Thermal) -> list[str]:
     """Why a value is missing, and what a reader must know before trusting the row."""
-    notes = list(seen.notes)
+    notes = [*seen.notes, *seen.clocks.notes]
+    if seen.simulated:
+        notes.append("simulated: a stand-in took the machine's place (ESPDEPLOY_SYSTEM_ROOT), so no figure is real")
     if (seen.model.weights or "").startswith(_RANDOM_WEIGHTS):
         notes.append("the weights are random: speed is that of the network, its answers mean nothing")
     if seen.accuracy is None:
-        notes.append("accuracy was not evaluated: give --data and --labels")
+        notes.append(_no_accuracy(seen))
     if seen.facts.runtime != "torch" and "torch" in sys.modules:
         notes.append("process_rss_mb includes PyTorch, loaded for the export: bench the ONNX file to leave it out")
     if seen.sources.power_note:
         notes.append(seen.sources.power_note)
     if seen.profile.gpu is None:
         notes.append("gpu_latency_ms, gpu_pct and gpu_freq_mhz are null: nothing ran on a GPU")
+    elif seen.sources.channel("gpu_freq") is None:
+        notes.append("gpu_freq_mhz.mean is null: no source tells the GPU's clock here")
     if seen.facts.precision_share_pct is None:
         notes.append("precision_share_pct is null: the runtime does not tell, or the network has no convolution")
-    notes.append("throttled is null: this release reads no throttle reasons on this device")
+    if thermal.throttled is None:
+        notes.append("throttled is null: no source tells throttle reasons or a locked clock here")
     return notes
+
+
+def _no_accuracy(seen: Observed) -> str:
+    if seen.facts.runtime in ("trtexec", "tensorrt_rtx"):
+        return "accuracy was not evaluated: the tool that timed it gives no answers; eval the ONNX file or a Q/DQ graph"
+    return "accuracy was not evaluated: give --data and --labels"

@@ -15,11 +15,23 @@ from espdeploy import __version__, lazy, units
 from espdeploy.artifacts import ModelCard, sha256_of
 from espdeploy.backends.registry import open_runner
 from espdeploy.backends.source import ModuleSource
-from espdeploy.errors import UsageError
+from espdeploy.backends.trtexec.find import find
+from espdeploy.backends.trtexec.tool import Tool
+from espdeploy.errors import InternalError, UsageError
+from espdeploy.pipeline.building.build import BuildRequest, build_engine
+from espdeploy.pipeline.building.builders import TRTEXEC, choose_builder
 from espdeploy.pipeline.engine_files.cache import engine_cache, writing_to_cache
-from espdeploy.pipeline.engine_files.opening import available_threads, check_precision, choose_runtime, open_file
-from espdeploy.pipeline.engine_files.passport import Passport
+from espdeploy.pipeline.engine_files.opening import (
+    available_threads,
+    check_precision,
+    choose_runtime,
+    declared_precision,
+    examine,
+    open_file,
+)
+from espdeploy.pipeline.engine_files.passport import Passport, read_passport
 from espdeploy.pipeline.export import ExportRequest, export_model
+from espdeploy.pipeline.machine import system_root
 from espdeploy.pipeline.measuring.feeds import one_image, takes_text
 from espdeploy.protocols import Progress, Runner, TensorInfo
 from espdeploy.records import ModelInfo, Scalar
@@ -41,19 +53,25 @@ class TargetRequest:
     size: ImageSize | None = None
     batch: int | None = 1
     threads: int | None = None
+    cuda_graph: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """A runner, not yet entered, with the identity of what it runs. ``sha256`` is of the file or of the weights."""
+    """What is timed: a runner, not yet entered, or an engine that NVIDIA's tool runs; and the identity of it.
 
-    runner: Runner
+    ``sha256`` is of the file or of the weights. Exactly one of ``runner`` and ``tool`` is set.
+    """
+
+    runner: Runner | None = None
+    tool: Tool | None = None
     name: str
     sha256: str
     provenance: Mapping[str, Scalar]
     precision: str
     notes: tuple[str, ...] = ()
     path: Path | None = None
+    passport: Passport | None = None
 
 
 def resolve(request: TargetRequest, progress: Progress) -> Target:
@@ -69,25 +87,30 @@ def resolve(request: TargetRequest, progress: Progress) -> Target:
             "name either an engine or ONNX file, or --model, and not both", do="espdeploy bench --model espnet"
         )
     if file is not None:
-        return _file_target(request, file)
+        return _file_target(request, file, progress)
     assert request.model is not None  # noqa: S101 - one of the two is set
     precision = request.precision or _DEFAULT_PRECISION
     check_precision(request.profile, precision)
-    check_is_plain(precision, request.model.name)
-    runtime = choose_runtime(request.profile, request.runtime, precision)
-    if runtime == "torch":
+    builder = choose_builder(request.profile, request.runtime)
+    check_is_plain(precision, request.model.name, builds=builder is not None)
+    if builder is None and choose_runtime(request.profile, request.runtime, precision).startswith("torch"):
         return _module_target(request, request.model)
-    path = _exported(request, request.model, progress)
-    return _opened(request, path, provenance={"exported": "by this command, or found in the cache"})
+    path = exported(request, progress)
+    return _made(request, path, builder, progress, provenance={"exported": "by this command, or found in the cache"})
 
 
-def check_is_plain(precision: str, model: str) -> None:
-    """A network by name can be measured at once only in precisions that a runtime makes of the FP32 graph itself.
+def check_is_plain(precision: str, model: str, *, builds: bool = False) -> None:
+    """A network by name can be measured at once only in precisions that are made of the FP32 graph alone.
+
+    Args:
+        precision: what is asked for.
+        model: the network, for the error.
+        builds: whether an engine is built of it, which can be FP16 too.
 
     Raises:
         UsageError: the precision needs an engine made first; says how.
     """
-    if precision not in ("fp32", "bf16"):
+    if precision not in ("fp32", "fp16" if builds else "bf16"):
         raise UsageError(
             f"--precision {precision} needs an engine",
             why="activation ranges, or a graph with its types changed, come before it",
@@ -96,9 +119,8 @@ def check_is_plain(precision: str, model: str) -> None:
         )
 
 
-def describe(runner: Runner, target: Target, input_shape: tuple[int, ...]) -> tuple[ModelInfo, tuple[str, ...]]:
+def describe(card: ModelCard | None, target: Target, input_shape: tuple[int, ...]) -> tuple[ModelInfo, tuple[str, ...]]:
     """The record's model section, from the metadata or else counted from the graph; and notes on what is unknown."""
-    card = runner.card
     params, macs, notes = (card.params, card.macs, ()) if card else _counted(target)
     return ModelInfo(
         name=card.name if card else target.name,
@@ -166,26 +188,68 @@ def concrete_inputs(inputs: Sequence[TensorInfo], card: ModelCard | None, reques
     return [dataclasses.replace(item, shape=item.extents(request.batch or 1)) for item in inputs]
 
 
-def _file_target(request: TargetRequest, path: Path) -> Target:
+def _file_target(request: TargetRequest, path: Path, progress: Progress) -> Target:
     if request.model is not None and (request.model.settings or request.model.weights):
         raise UsageError(f"--set and --weights cannot change {path}", why="its weights are fixed", do="leave them away")
-    return _opened(request, path, provenance={})
+    builder = choose_builder(request.profile, request.runtime)
+    is_graph = builder is not None and path.suffix == ".onnx" and read_passport(path) is None
+    return _made(request, path, builder if is_graph else None, progress, provenance={})
+
+
+def _made(
+    request: TargetRequest, path: Path, builder: str | None, progress: Progress, *, provenance: Mapping[str, Scalar]
+) -> Target:
+    """The file itself, or the engine that ``builder`` makes of it, from the cache where it is there."""
+    if builder is None:
+        return _opened(request, path, provenance=provenance)
+    precision = request.precision or declared_precision(path)
+    build = BuildRequest(onnx=path, profile=request.profile, precision=precision, runtime=request.runtime)
+    built = build_engine(build, None, progress)
+    made = dataclasses.replace(request, precision=precision)
+    return _opened(made, built.engine.path, provenance={**provenance, "built_for_this": built.cache == "built"})
 
 
 def _opened(request: TargetRequest, path: Path, *, provenance: Mapping[str, Scalar]) -> Target:
+    named = read_passport(path) if path.exists() else None
+    if TRTEXEC in (request.runtime, named.runtime if named and request.runtime is None else None):
+        return _tool_target(request, path, provenance)
     opened = open_file(
-        path, request.profile, runtime=request.runtime, precision=request.precision, threads=request.threads
+        path,
+        request.profile,
+        runtime=request.runtime,
+        precision=request.precision,
+        threads=request.threads,
+        cuda_graph=request.cuda_graph,
     )
-    passport = opened.passport
-    facts: dict[str, Scalar] = {"file": path.name, **provenance, **(_origin(passport) if passport else {})}
     return Target(
         runner=opened.runner,
         name=path.stem,
         sha256=sha256_of(path),
-        provenance=facts,
+        provenance=_facts(path, opened.passport, provenance),
         precision=opened.precision,
         path=path,
+        passport=opened.passport,
     )
+
+
+def _tool_target(request: TargetRequest, path: Path, provenance: Mapping[str, Scalar]) -> Target:
+    """An engine that trtexec times, every field of its passport that would keep it from running here checked first."""
+    if request.runtime is not None and request.runtime not in request.profile.runtimes:
+        choose_runtime(request.profile, request.runtime)
+    precision, passport = examine(path, request.profile, request.precision)
+    return Target(
+        tool=find(TRTEXEC, root=system_root()),
+        name=path.stem,
+        sha256=sha256_of(path),
+        provenance=_facts(path, passport, provenance),
+        precision=precision,
+        path=path,
+        passport=passport,
+    )
+
+
+def _facts(path: Path, passport: Passport | None, more: Mapping[str, Scalar]) -> dict[str, Scalar]:
+    return {"file": path.name, **more, **(_origin(passport) if passport else {})}
 
 
 def _origin(passport: Passport) -> dict[str, Scalar]:
@@ -221,8 +285,15 @@ def _module_target(request: TargetRequest, model: ModelSpec) -> Target:
     )
 
 
-def _exported(request: TargetRequest, model: ModelSpec, progress: Progress) -> Path:
-    """The network as an ONNX file in the cache, exported now if it is not there."""
+def exported(request: TargetRequest, progress: Progress) -> Path:
+    """The network of a request as an ONNX file in the cache, exported now if it is not there.
+
+    Raises:
+        UsageError, InputFileError, MissingCapability: as exporting does.
+    """
+    model = request.model
+    if model is None:
+        raise InternalError("there is no network to export")
     key = [
         model.name,
         sorted(model.settings.items()),

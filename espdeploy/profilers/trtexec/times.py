@@ -37,9 +37,11 @@ _NONE = np.empty(0)
 class Times:
     """The inferences of a run, without the warm-up, in the file's order; arrays of one length, or empty if unknown.
 
-    ``enqueue_ms`` is what the host needed to launch each. ``documents`` counts the runs in the file: the first is read.
+    ``start_ms`` is when each began on the GPU, counted from the run's beginning; ``enqueue_ms`` what the host needed to
+    launch it. ``documents`` counts the runs in the file: the first is read.
     """
 
+    start_ms: NDArray[np.float64]
     gpu_compute_ms: NDArray[np.float64]
     latency_ms: NDArray[np.float64]
     enqueue_ms: NDArray[np.float64]
@@ -76,7 +78,7 @@ def read_times(stream: Text, *, warmup_ms: float = DEFAULT_WARMUP_MS) -> Times:
         for name, column in columns.items():
             column.append(row.get(name, float("nan")))
     arrays = {name: np.array(column, dtype=np.float64) for name, column in columns.items()}
-    counted = arrays.pop("start_ms") >= warmup_ms
+    counted = arrays["start_ms"] >= warmup_ms
     dropped = int(np.argmax(counted)) if counted.any() else counted.size
     kept = {name: _known(column[dropped:]) for name, column in arrays.items()}
     return Times(**kept, warmup_dropped=dropped, damaged=damaged + reader.damaged, documents=reader.documents)

@@ -214,6 +214,10 @@ def infer(given: dict[str, str], run: dict[str, bool]) -> None:
         for text in fake_texts.NO_GRAPH:
             say("W", text)
     say("I", "Using random values for input input")
+    if before(10):
+        say("I", "Created input binding for input with dimensions 1x3x8x8")
+    else:
+        say("I", "Input binding for input with dimensions 1x3x8x8 is created.")
     say("I", "Starting inference")
     if fault() == "hang":
         time.sleep(600)

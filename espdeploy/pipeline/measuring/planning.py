@@ -1,0 +1,87 @@
+"""``bench --dry-run``: each step and command that would touch the device, in order, with nothing done."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+from espdeploy.backends.trtexec.argv import time_argv
+from espdeploy.backends.trtexec.find import find
+from espdeploy.backends.trtexec.plan import TimePlan
+from espdeploy.devices.clocks import parse_frequencies, plan_steps
+from espdeploy.errors import EspdeployError
+from espdeploy.pipeline.building.builders import TRTEXEC, choose_builder
+from espdeploy.pipeline.engine_files.opening import choose_runtime
+from espdeploy.pipeline.machine import system_root
+from espdeploy.pipeline.measuring.request import BenchRequest, Step
+from espdeploy.units import MS_PER_S
+
+
+def steps(request: BenchRequest, results: Path) -> list[Step]:
+    """The steps of a request that was checked."""
+    profile = request.target.profile
+    found = [Step(what=f"check that this machine is the {profile.name}, and that {results} can be written")]
+    found += _until_open(request)
+    if request.frequencies is not None or request.power_mode is not None:
+        wanted = parse_frequencies(request.frequencies) if request.frequencies else ()
+        planned = plan_steps(profile, wanted, request.power_mode, root=system_root())
+        found += [Step(what=step.what, command=step.command) for step in planned]
+    found += _timing(request)
+    if request.cross_check:
+        found.append(Step(what="time the engine the other way too, and compare the medians of GPU compute"))
+    if request.data:
+        found.append(Step(what=f"evaluate on {request.data}"))
+    if request.frequencies is not None or request.power_mode is not None:
+        found.append(Step(what="put clocks and power mode back as they were"))
+    found.append(Step(what=f"write the record to {results}"))
+    return found
+
+
+def _until_open(request: BenchRequest) -> Iterator[Step]:
+    target, profile = request.target, request.target.profile
+    precision = target.precision or ("fp32" if target.model else "its own precision")
+    builder = choose_builder_quietly(request)
+    runtime = builder or choose_runtime(profile, target.runtime, target.precision or "fp32")
+    named = target.model.name if target.model else str(target.engine)
+    if target.model and not target.model.is_onnx and not runtime.startswith("torch"):
+        yield Step(what=f"export {named} at opset {profile.opset}, unless the cache has it")
+    if builder is not None and (target.model or str(target.engine).endswith(".onnx")):
+        yield Step(what=f"build an engine of it with {builder} at {precision}, unless the cache has it")
+    yield Step(what=f"open {named} in {runtime} at {precision}, and read back what really runs")
+
+
+def choose_builder_quietly(request: BenchRequest) -> str | None:
+    """The builder as it would be chosen; the device's first where none is here, for a plan needs none."""
+    profile = request.target.profile
+    try:
+        return choose_builder(profile, request.target.runtime)
+    except EspdeployError:
+        return profile.runtimes[0]
+
+
+def _timing(request: BenchRequest) -> Iterator[Step]:
+    spec = request.spec
+    if choose_builder_quietly(request) == TRTEXEC:
+        yield Step(what="let the tool warm up and time the engine, sampling beside it", command=_tool_command(request))
+        return
+    yield Step(what=f"warm up for {spec.warmup_min_s:g} to {spec.warmup_max_s:g} s, until steady")
+    yield Step(what=f"time at least {spec.trials} inferences, sampling every {spec.sample_period_s:g} s")
+
+
+def _tool_command(request: BenchRequest) -> str:
+    spec = request.spec
+    plan = TimePlan(
+        engine=request.target.engine or Path("ENGINE"),
+        times_json=Path("TIMES.json"),
+        warmup_ms=round(spec.warmup_min_s * MS_PER_S),
+        duration_s=max(1, round(spec.duration_min_s)),
+        iterations=spec.trials,
+        cuda_graph=spec.cuda_graph,
+        spin_wait=spec.spin_wait,
+        transfers=spec.transfers,
+    )
+    try:
+        return shlex.join(time_argv(find(TRTEXEC, root=system_root()), plan))
+    except EspdeployError:
+        return ""  # no tool on this machine, so no command that would be true
