@@ -3,37 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import re
-import sys
-import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeVar
-
-import msgspec
 
 from espdeploy.errors import InputFileError, UsageError, nearest
+from espdeploy.facts import check_name, fact_files, read_facts
 from espdeploy.specs import CalibrationRecipe, DeviceProfile, VersionRange
-
-_PACKAGE = Path(__file__).resolve().parent
-
-_Spec = TypeVar("_Spec")
 
 _VERSION = re.compile(r"\d{1,4}(\.\d{1,4}){0,3}")
 _CAPABILITY = re.compile(r"\d{1,2}\.\d")
 
 
-def fact_folders(kind: str) -> tuple[Path, ...]:
-    """Where facts of a kind are looked for, first found wins: here, the checkout, the installed package."""
-    candidates = (Path.cwd() / kind, _PACKAGE.parent / kind, _PACKAGE / "_facts" / kind)
-    unique = dict.fromkeys(folder for folder in candidates if folder.is_dir() and any(folder.glob("*.toml")))
-    return tuple(unique)
-
-
 def device_profiles() -> dict[str, DeviceProfile]:
     """Every device profile by name, in alphabetical order."""
-    return {name: read_device(path) for name, path in _files("engines").items()}
+    return {name: read_device(path) for name, path in fact_files("engines").items()}
 
 
 def device_profile(name: str) -> DeviceProfile:
@@ -43,7 +27,7 @@ def device_profile(name: str) -> DeviceProfile:
         UsageError: there is none; the nearest name is given.
     """
     wanted = name.lower()
-    path = _files("engines").get(wanted)
+    path = fact_files("engines").get(wanted)
     if path is not None:  # the others need not be read, and may be in need of mending
         return read_device(path)
     profiles = device_profiles()
@@ -60,8 +44,8 @@ def read_device(path: Path) -> DeviceProfile:
         InputFileError: not TOML, an unknown key (the nearest is named), a value of a wrong type, or one that cannot be.
     """
     advice = "see engines/README.md and the other devices there"
-    profile = _read(path, DeviceProfile, do=advice)
-    _check_name(profile.name, path, "a device's")
+    profile = read_facts(path, DeviceProfile, do=advice)
+    check_name(profile.name, path, "a device's")
     for wrong in _impossible(profile):
         raise InputFileError(f"{path}: {wrong}", do=advice)
     return dataclasses.replace(profile, source=str(path))
@@ -69,7 +53,7 @@ def read_device(path: Path) -> DeviceProfile:
 
 def calibration_recipe_names() -> tuple[str, ...]:
     """The names of all calibration recipes, in alphabetical order; no file is read."""
-    return tuple(_files("calibration"))
+    return tuple(fact_files("calibration"))
 
 
 def calibration_recipe(name: str) -> CalibrationRecipe:
@@ -79,7 +63,7 @@ def calibration_recipe(name: str) -> CalibrationRecipe:
         UsageError: there is none; the nearest name is given.
         InputFileError: as :func:`read_calibration`.
     """
-    known = _files("calibration")
+    known = fact_files("calibration")
     path = Path(name) if name.endswith(".toml") or "/" in name else known.get(name.lower())
     if path is None or not path.is_file():
         raise UsageError(
@@ -97,8 +81,8 @@ def read_calibration(path: Path) -> CalibrationRecipe:
         InputFileError: not TOML, an unknown key (the nearest is named), a value of a wrong type, or one that cannot be.
     """
     advice = "see calibration/README.md and the other recipes there"
-    recipe = _read(path, CalibrationRecipe, do=advice)
-    _check_name(recipe.name, path, "a recipe's")
+    recipe = read_facts(path, CalibrationRecipe, do=advice)
+    check_name(recipe.name, path, "a recipe's")
     if recipe.count is not None and recipe.count < 1:
         raise InputFileError(f"{path}: count = {recipe.count} leaves no image", do="give 1 or more, or leave it away")
     if Path(recipe.folder).is_absolute() or ".." in Path(recipe.folder).parts:
@@ -135,63 +119,3 @@ def _version_ranges(profile: DeviceProfile) -> Iterator[VersionRange]:
         yield VersionRange(oldest=profile.jetpack.l4t_oldest, newest=profile.jetpack.l4t_newest)
     if profile.dla is not None:
         yield from profile.dla.tensorrt
-
-
-def _files(kind: str) -> dict[str, Path]:
-    """The files of a kind by name, in alphabetical order; of two with one name the first found stays."""
-    found: dict[str, Path] = {}
-    for folder in fact_folders(kind):
-        for path in folder.glob("*.toml"):
-            found.setdefault(path.stem, path)
-    return dict(sorted(found.items()))
-
-
-def _read(path: Path, kind: type[_Spec], *, do: str) -> _Spec:
-    content = _load_toml(path)
-    _reject_unknown_keys(content, kind, path, "")
-    try:
-        return msgspec.convert(content, kind)
-    except msgspec.ValidationError as error:
-        raise InputFileError(f"{path}: {error}", do=do) from error
-
-
-def _check_name(name: str, path: Path, whose: str) -> None:
-    if name != path.stem:
-        raise InputFileError(f'{path}: name = "{name}"', why=f"{whose} file is named after it")
-
-
-def _load_toml(path: Path) -> dict[str, object]:
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-    try:
-        content: dict[str, object] = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputFileError(f"cannot read {path}", why=str(error), do="mend the file, or remove it") from error
-    return content
-
-
-def _reject_unknown_keys(content: Mapping[str, object], kind: type, path: Path, where: str) -> None:
-    """A misspelt key would otherwise be ignored, and the fact it holds with it."""
-    known = _keys_of(kind)
-    for key, value in content.items():
-        if key not in known:
-            raise InputFileError(f'{path}: unknown key "{where}{key}"', why=nearest(key, known))
-        for nested in _dataclasses_in(known[key]):
-            for item in value if isinstance(value, list) else [value]:
-                if isinstance(item, dict):
-                    _reject_unknown_keys(item, nested, path, f"{where}{key}.")
-
-
-@functools.cache
-def _keys_of(kind: type) -> dict[str, object]:
-    """What a table of that kind may hold; worked out once, for it costs more than reading a file."""
-    return typing.get_type_hints(kind)
-
-
-def _dataclasses_in(hint: object) -> Iterator[type]:
-    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
-        yield hint
-    for argument in typing.get_args(hint):
-        yield from _dataclasses_in(argument)

@@ -258,5 +258,6 @@ class Record:
     interrupted: bool = False
     launch: Launch | None = None
     cross_check: CrossCheck | None = None
+    cell: str | None = None  # of the suite that asked for it
     sweep: str | None = None  # shared by the records of one request over several frequencies
     frequency_sensitivity: FrequencySensitivity | None = None

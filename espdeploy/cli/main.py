@@ -42,6 +42,7 @@ from espdeploy.cli import (
     quickstart,
     report,
     sensitivity,
+    sweep,
     weights,
 )
 from espdeploy.cli.output import Output
@@ -70,6 +71,7 @@ _COMMANDS = (
     ("Measure", "eval", evaluate.evaluate),
     ("Measure", "predict", predict.predict),
     ("Measure", "sensitivity", sensitivity.sensitivity),
+    ("Measure", "sweep", sweep.sweep),
     ("Measure", "run-bundle", bundle.run_bundle),
     ("Decide", "import", bundle.import_results),
     ("Decide", "report", report.report),

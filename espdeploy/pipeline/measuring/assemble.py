@@ -7,6 +7,7 @@ import sys
 from dataclasses import dataclass
 
 from espdeploy import __version__
+from espdeploy.backends.registry import TAKES_MODULES
 from espdeploy.bench import checks, energy, protocol, statistics
 from espdeploy.bench.loop import Measurement
 from espdeploy.devices.detect import Machine
@@ -72,6 +73,7 @@ class Observed:
     accuracy: Accuracy | None
     command: str | None
     notes: tuple[str, ...]
+    cell: str | None = None
 
     @property
     def measurement(self) -> Measurement:
@@ -121,6 +123,7 @@ def record_of(seen: Observed) -> Record:
         interrupted=measurement.interrupted,
         launch=seen.timed.launch,
         sweep=seen.clocks.sweep,
+        cell=seen.cell,
     )
 
 
@@ -257,11 +260,11 @@ def _notes(seen: Observed, thermal: Thermal) -> list[str]:
         notes.append("the weights are random: speed is that of the network, its answers mean nothing")
     if seen.accuracy is None:
         notes.append(_no_accuracy(seen))
-    if seen.facts.runtime != "torch" and "torch" in sys.modules:
+    if seen.facts.runtime not in TAKES_MODULES and "torch" in sys.modules:
         notes.append("process_rss_mb includes PyTorch, loaded for the export: bench the ONNX file to leave it out")
     if seen.sources.power_note:
         notes.append(seen.sources.power_note)
-    if seen.profile.gpu is None:
+    if seen.profile.kind == "cpu":
         notes.append("gpu_latency_ms, gpu_pct and gpu_freq_mhz are null: nothing ran on a GPU")
     elif seen.sources.channel("gpu_freq") is None:
         notes.append("gpu_freq_mhz.mean is null: no source tells the GPU's clock here")

@@ -79,6 +79,7 @@ def observe(request: BenchRequest, target: Target, subject: Subject, setting: Se
         thermal=Thermal(start_c=start_c, end_c=end_c, throttled=None),
         accuracy=None,
         command=request.command,
+        cell=request.cell,
         notes=(*target.notes, *model_notes, *timed.notes),
     )
 

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
+from espdeploy.backends.registry import TAKES_MODULES
 from espdeploy.backends.trtexec.argv import time_argv
 from espdeploy.backends.trtexec.find import find
 from espdeploy.backends.trtexec.plan import TimePlan
@@ -44,7 +45,7 @@ def _until_open(request: BenchRequest) -> Iterator[Step]:
     builder = choose_builder_quietly(request)
     runtime = builder or choose_runtime(profile, target.runtime, target.precision or "fp32")
     named = target.model.name if target.model else str(target.engine)
-    if target.model and not target.model.is_onnx and not runtime.startswith("torch"):
+    if target.model and not target.model.is_onnx and runtime not in TAKES_MODULES:
         yield Step(what=f"export {named} at opset {profile.opset}, unless the cache has it")
     if builder is not None and (target.model or str(target.engine).endswith(".onnx")):
         yield Step(what=f"build an engine of it with {builder} at {precision}, unless the cache has it")

@@ -27,6 +27,7 @@ class BenchRequest:
     data: Path | None = None
     labels: Path | None = None
     command: str | None = None
+    cell: str | None = None  # of the suite that it belongs to
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from espdeploy import lazy
 from espdeploy.errors import MissingCapability, UsageError, nearest
-from espdeploy.monitors import battery, ina3221, jtop, nvml, rapl, soc
+from espdeploy.monitors import battery, ina3221, jtop, nvidia_smi, nvml, rapl, soc, tegrastats
 from espdeploy.monitors.process import ProcessMonitor
 from espdeploy.monitors.sources import PowerSource, Unavailable
 from espdeploy.protocols import Clock, Monitor
@@ -178,8 +178,6 @@ def _soc(place: _Place) -> Found:
 
 
 def _tegrastats(place: _Place) -> Found:
-    from espdeploy.monitors import tegrastats
-
     return tegrastats.find(place.rails, clock=place.clock, period_s=place.period_s, root=place.root)
 
 
@@ -196,8 +194,6 @@ def _nvml(place: _Place) -> Found:
 
 
 def _nvidia_smi(place: _Place) -> Found:
-    from espdeploy.monitors import nvidia_smi
-
     return nvidia_smi.find(clock=place.clock, period_s=place.period_s)
 
 

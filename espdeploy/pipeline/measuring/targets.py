@@ -13,13 +13,13 @@ import msgspec
 
 from espdeploy import __version__, lazy, units
 from espdeploy.artifacts import ModelCard, sha256_of
-from espdeploy.backends.registry import open_runner
+from espdeploy.backends.registry import TAKES_MODULES, open_runner
 from espdeploy.backends.source import ModuleSource
 from espdeploy.backends.trtexec.find import find
 from espdeploy.backends.trtexec.tool import Tool
 from espdeploy.errors import InternalError, UsageError
 from espdeploy.pipeline.building.build import BuildRequest, build_engine
-from espdeploy.pipeline.building.builders import TRTEXEC, choose_builder
+from espdeploy.pipeline.building.builders import PACKAGES, TRTEXEC, choose_builder
 from espdeploy.pipeline.engine_files.cache import engine_cache, writing_to_cache
 from espdeploy.pipeline.engine_files.opening import (
     available_threads,
@@ -39,6 +39,11 @@ from espdeploy.specs import DeviceProfile, ImageSize, ModelSpec, RunSpec
 
 _CHANNELS = 3
 _DEFAULT_PRECISION = "fp32"
+#: what a runtime, or the engine built for it, makes of an FP32 network without anything else
+_MADE_AT_ONCE = {
+    "openvino": "bf16",
+    **dict.fromkeys((TRTEXEC, *PACKAGES, "torch-cuda", "torch-cuda-graph", "torch-cuda-compile"), "fp16"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,25 +97,26 @@ def resolve(request: TargetRequest, progress: Progress) -> Target:
     precision = request.precision or _DEFAULT_PRECISION
     check_precision(request.profile, precision)
     builder = choose_builder(request.profile, request.runtime)
-    check_is_plain(precision, request.model.name, builds=builder is not None)
-    if builder is None and choose_runtime(request.profile, request.runtime, precision).startswith("torch"):
-        return _module_target(request, request.model)
+    runtime = builder or choose_runtime(request.profile, request.runtime, precision)
+    check_is_plain(precision, request.model.name, runtime=runtime)
+    if runtime in TAKES_MODULES:
+        return _module_target(request, request.model, runtime, precision)
     path = exported(request, progress)
     return _made(request, path, builder, progress, provenance={"exported": "by this command, or found in the cache"})
 
 
-def check_is_plain(precision: str, model: str, *, builds: bool = False) -> None:
+def check_is_plain(precision: str, model: str, *, runtime: str) -> None:
     """A network by name can be measured at once only in precisions that are made of the FP32 graph alone.
 
     Args:
         precision: what is asked for.
         model: the network, for the error.
-        builds: whether an engine is built of it, which can be FP16 too.
+        runtime: what is to run it: OpenVINO computes in bf16 by itself, engines for GPUs are made FP16 of FP32.
 
     Raises:
         UsageError: the precision needs an engine made first; says how.
     """
-    if precision not in ("fp32", "fp16" if builds else "bf16"):
+    if precision not in ("fp32", _MADE_AT_ONCE.get(runtime)):
         raise UsageError(
             f"--precision {precision} needs an engine",
             why="activation ranges, or a graph with its types changed, come before it",
@@ -268,19 +274,20 @@ def _origin(passport: Passport) -> dict[str, Scalar]:
     return {key: value for key, value in origin.items() if value is not None}
 
 
-def _module_target(request: TargetRequest, model: ModelSpec) -> Target:
+def _module_target(request: TargetRequest, model: ModelSpec, runtime: str, precision: str) -> Target:
     from espdeploy.networks.build import build  # loads PyTorch
 
     built = build(model, size=request.size)
     inputs = tuple(dataclasses.replace(item, shape=item.extents(request.batch or 1)) for item in built.inputs)
-    spec = RunSpec(runtime="torch", precision=_DEFAULT_PRECISION, threads=request.threads or available_threads())
+    threads = request.threads or available_threads()
+    spec = RunSpec(runtime=runtime, precision=precision, threads=threads, cuda_graph=request.cuda_graph)
     identity = built.card.weights_sha256 or hashlib.sha256(msgspec.json.encode(built.card)).hexdigest()
     return Target(
         runner=open_runner(ModuleSource(module=built.module, inputs=inputs, card=built.card), spec),
         name=built.card.name,
         sha256=identity,
         provenance={"module": built.card.name, "weights": built.card.weights},
-        precision=_DEFAULT_PRECISION,
+        precision=precision,
         notes=built.notes,
     )
 
@@ -316,6 +323,8 @@ def exported(request: TargetRequest, progress: Progress) -> Path:
 
 def _counted(target: Target) -> tuple[int | None, int | None, tuple[str, ...]]:
     """Parameters and MACs of a file without our metadata."""
+    if target.passport is not None and target.passport.runtime in (TRTEXEC, *PACKAGES):
+        return None, None, ("params and macs are unknown: the graph that the engine was built of had no metadata",)
     if target.path is None or not lazy.available("onnx"):
         return (
             None,

@@ -1,0 +1,1 @@
+"""A suite of measurements, one by one or on many devices at once."""

@@ -1,0 +1,220 @@
+"""Suites of measurements (benchmarks/suites/*.toml): every combination that one file asks for, each with an id."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import itertools
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from espdeploy.errors import InputFileError, UsageError, nearest
+from espdeploy.facts import check_name, fact_files, read_facts
+from espdeploy.specs import ImageSize
+
+Value = str | int | float | bool
+_KIND = "benchmarks/suites"
+_ADVICE = "see benchmarks/suites and the other suites there"
+_ID_HEX_DIGITS = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkChoice:
+    """A network of the zoo with its hyper-parameters, or an ONNX file; ``label`` is what people call it."""
+
+    name: str
+    set: dict[str, Value] = field(default_factory=dict)
+    weights: str | None = None
+    label: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SuiteRun:
+    """How each cell is measured; the meaning is that of the options of ``bench``."""
+
+    trials: int = 200
+    duration_s: float = 1.0
+    warmup_s: float = 1.0
+    warmup_max_s: float = 20.0
+    idle_s: float = 2.0
+    sample_ms: float = 100.0
+    cuda_graph: bool = True
+    spin_wait: bool = False
+    transfers: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class SuiteMatrix:
+    """Lists whose every combination is a cell. ``freq`` holds texts as ``--freq`` takes them, one request each."""
+
+    models: tuple[str | NetworkChoice, ...] = ()
+    devices: tuple[str, ...] = ()
+    sizes: tuple[str, ...] = ()
+    batches: tuple[int, ...] = (1,)
+    precisions: tuple[str, ...] = ("fp32",)
+    runtimes: tuple[str, ...] = ()
+    threads: tuple[int, ...] = ()
+    freq: tuple[str, ...] = ()
+    power_modes: tuple[str, ...] = ()
+    power_source: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedFigure:
+    """A figure that a paper prints for one of the cells, to be shown beside ours: never measured here."""
+
+    model: str
+    metric: str
+    value: float
+    where: str
+    gpu_mhz: float | None = None
+    size: str | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suite:
+    """A file of a suite; ``source`` is that file."""
+
+    name: str
+    description: str
+    matrix: tuple[SuiteMatrix, ...] = ()
+    run: SuiteRun = field(default_factory=SuiteRun)
+    published: tuple[PublishedFigure, ...] = ()
+    notes: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+    source: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One measurement of a suite (with ``freq``: one request over those frequencies). None leaves it to ``bench``."""
+
+    model: NetworkChoice
+    device: str
+    size: str | None
+    batch: int
+    precision: str
+    runtime: str | None
+    threads: int | None
+    freq: str | None
+    power_mode: str | None
+    power_source: str | None
+    run: SuiteRun
+
+    @property
+    def id(self) -> str:
+        """Of everything that makes it this measurement, so that a finished one is known again."""
+        content = dataclasses.asdict(self)
+        content["model"].pop("label")
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:_ID_HEX_DIGITS]
+
+    @property
+    def label(self) -> str:
+        """In one line, for people and for ``--only``."""
+        named = self.model.label or self.model.name
+        settings = ",".join(f"{key}={value}" for key, value in sorted(self.model.set.items()))
+        parts = [
+            f"{named}({settings})" if settings and self.model.label is None else named,
+            self.device,
+            self.size or "",
+            f"batch {self.batch}" if self.batch != 1 else "",
+            self.precision,
+            self.runtime or "",
+            f"{self.threads} threads" if self.threads else "",
+            f"{self.freq} MHz" if self.freq else "",
+            self.power_mode or "",
+        ]
+        return " ".join(part for part in parts if part)
+
+
+def suite_names() -> tuple[str, ...]:
+    """The names of all suites, in alphabetical order; no file is read."""
+    return tuple(fact_files(_KIND))
+
+
+def suite(name: str) -> Suite:
+    """The suite of that name, or in that file where it is a path (with a folder, or the suffix ``.toml``).
+
+    Raises:
+        UsageError: there is none; the nearest name is given.
+        InputFileError: as :func:`read_suite`.
+    """
+    known = fact_files(_KIND)
+    path = Path(name) if name.endswith(".toml") or "/" in name else known.get(name.lower())
+    if path is None or not path.is_file():
+        raise UsageError(
+            f'unknown suite "{name}"' if path is None else f"there is no suite {path}",
+            why=nearest(Path(name).stem, known),
+            do="give one of these names, or a TOML file of your own: espdeploy sweep ./mine.toml",
+        )
+    return read_suite(path)
+
+
+def read_suite(path: Path) -> Suite:
+    """One suite from its TOML.
+
+    Raises:
+        InputFileError: not TOML, an unknown key (the nearest is named), a wrong type, an empty matrix, or two cells
+            alike.
+    """
+    found = read_facts(path, Suite, do=_ADVICE)
+    check_name(found.name, path, "a suite's")
+    seen: dict[str, Cell] = {}
+    for cell in _cells(found, path):
+        if cell.id in seen:
+            raise InputFileError(
+                f"{path}: two cells are alike: {cell.label}", do="leave one of the lists' entries away"
+            )
+        seen[cell.id] = cell
+    return dataclasses.replace(found, source=str(path))
+
+
+def cells(of: Suite) -> tuple[Cell, ...]:
+    """Every measurement of a suite, in the file's order."""
+    return tuple(_cells(of, Path(of.source)))
+
+
+def _cells(of: Suite, path: Path) -> Iterator[Cell]:
+    if not of.matrix:
+        raise InputFileError(f"{path}: there is no [[matrix]], so nothing to measure", do=_ADVICE)
+    for matrix in of.matrix:
+        for key in ("models", "devices", "batches", "precisions"):
+            if not getattr(matrix, key):
+                raise InputFileError(f"{path}: {key} of a [[matrix]] is empty, so nothing to measure", do=_ADVICE)
+        yield from _product(matrix, of.run, path)
+
+
+def _product(matrix: SuiteMatrix, run: SuiteRun, path: Path) -> Iterator[Cell]:
+    models = [item if isinstance(item, NetworkChoice) else NetworkChoice(name=item) for item in matrix.models]
+    for size in matrix.sizes:
+        try:
+            ImageSize.parse(size)
+        except UsageError as error:
+            raise InputFileError(f"{path}: {error.what}", do="write it like 1024x512") from error
+    for device, model, dimensions, batch, precision, runtime, threads, mode, freq in itertools.product(
+        matrix.devices,
+        models,
+        matrix.sizes or (None,),
+        matrix.batches,
+        matrix.precisions,
+        matrix.runtimes or (None,),
+        matrix.threads or (None,),
+        matrix.power_modes or (None,),
+        matrix.freq or (None,),
+    ):
+        yield Cell(
+            model=model,
+            device=device,
+            size=dimensions,
+            batch=batch,
+            precision=precision,
+            runtime=runtime,
+            threads=threads,
+            freq=freq,
+            power_mode=mode,
+            power_source=matrix.power_source,
+            run=run,
+        )
