@@ -66,7 +66,7 @@ class OnnxRuntimeRunner:
 
     def __enter__(self) -> Self:
         runtime = lazy.require("onnxruntime", extra="cpu")
-        self._session = _open_session(runtime, self._path, self._spec.threads)
+        self._session = open_session(runtime, self._path, self._spec.threads)
         active = self._session.get_providers()[0]
         if active != _PROVIDER:
             raise MissingCapability(
@@ -80,12 +80,12 @@ class OnnxRuntimeRunner:
     @property
     def inputs(self) -> tuple[TensorInfo, ...]:
         """The inputs, in the graph's order."""
-        return tuple(_tensor_info(item) for item in self._session.get_inputs())
+        return tuple(tensor_info(item) for item in self._session.get_inputs())
 
     @property
     def outputs(self) -> tuple[TensorInfo, ...]:
         """The outputs, in the graph's order."""
-        return tuple(_tensor_info(item) for item in self._session.get_outputs())
+        return tuple(tensor_info(item) for item in self._session.get_outputs())
 
     @functools.cached_property
     def facts(self) -> RunnerFacts:
@@ -106,7 +106,7 @@ class OnnxRuntimeRunner:
         runtime = lazy.require("onnxruntime", extra="cpu")
         with tempfile.TemporaryDirectory(prefix="espdeploy-ort-") as folder:
             rewritten = Path(folder) / "optimized.onnx"
-            _open_session(runtime, self._path, self._spec.threads, write_to=rewritten)
+            open_session(runtime, self._path, self._spec.threads, write_to=rewritten)
             return onnx_precision.convolution_shares(rewritten)
 
     @functools.cached_property
@@ -127,8 +127,12 @@ class OnnxRuntimeRunner:
         return functools.partial(self._session.run, names, checked_feed(feed, self.inputs))
 
 
-def _open_session(runtime: ModuleType, path: Path, threads: int, *, write_to: Path | None = None) -> object:
-    """A session; ``write_to`` receives the graph as ONNX Runtime executes it."""
+def open_session(runtime: ModuleType, path: Path, threads: int, *, write_to: Path | None = None) -> object:
+    """A session on the CPU; ``write_to`` receives the graph as ONNX Runtime executes it.
+
+    Raises:
+        InputFileError: ONNX Runtime does not read the file.
+    """
     options = runtime.SessionOptions()
     if write_to is not None:
         options.optimized_model_filepath = str(write_to)
@@ -140,7 +144,7 @@ def _open_session(runtime: ModuleType, path: Path, threads: int, *, write_to: Pa
     try:
         return runtime.InferenceSession(str(path), options, providers=[_PROVIDER])
     except Exception as error:  # onnxruntime's classes share no base but Exception
-        why = _first_line(error)
+        why = first_line(error)
         advice = "check that it is an ONNX file; export it again, with a lower --opset if the reader is older"
         raise InputFileError(
             f"onnxruntime {runtime.__version__} cannot open {path}",
@@ -153,15 +157,16 @@ def _translated(call: Callable[[], list[Tensor]], path: Path) -> list[Tensor]:
     try:
         return call()
     except Exception as error:
-        raise ToolFailed(f"onnxruntime failed while running {path}", why=_first_line(error)) from error
+        raise ToolFailed(f"onnxruntime failed while running {path}", why=first_line(error)) from error
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     """What went wrong, without the code, the path (which our own text names) and the place in the C++ source."""
     line = (str(error).strip().splitlines() or [type(error).__name__])[0]
     return _CODE.sub("", _SOURCE_PLACE.sub("", line)) or line
 
 
-def _tensor_info(item: Any) -> TensorInfo:
+def tensor_info(item: Any) -> TensorInfo:
+    """An input or output as the session describes it."""
     shape = tuple(extent if isinstance(extent, int) else str(extent) for extent in item.shape)
     return TensorInfo(name=item.name, shape=shape, dtype=_DTYPES.get(item.type, item.type))

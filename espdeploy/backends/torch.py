@@ -1,18 +1,17 @@
-"""PyTorch in eager mode behind the Runner protocol: the reference that the other runtimes are held against."""
+"""PyTorch on the CPU behind the Runner protocol: eager, which other runtimes are held against, and compiled."""
 
 from __future__ import annotations
 
 import functools
-from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from espdeploy import lazy
 from espdeploy.artifacts import ModelCard
+from espdeploy.backends import torch_failures
 from espdeploy.backends.feeds import checked_feed
-from espdeploy.backends.onnx_precision import shares_pct
-from espdeploy.backends.source import ModuleSource, Source
-from espdeploy.errors import InputFileError, ToolFailed, UsageError
+from espdeploy.backends.source import Source
+from espdeploy.backends.torch_module import checked_module, module_shares_pct, named_outputs
 from espdeploy.protocols import RunnerFacts, TensorInfo
 from espdeploy.specs import RunSpec
 
@@ -21,8 +20,9 @@ if TYPE_CHECKING:
 
     from espdeploy.protocols import Tensor
 
-_INPUT, _OUTPUT = "input", "output"
-_PRECISIONS = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
+_INPUT = "input"
+#: weights are constants, so that the compiler may fold and reorder them
+_COMPILED_FOR_INFERENCE = {"freezing": True}
 
 
 class TorchRunner:
@@ -33,17 +33,14 @@ class TorchRunner:
         UsageError: a precision other than fp32.
     """
 
-    name = "torch"
+    name: ClassVar[str] = "torch"
+    precisions: ClassVar[tuple[str, ...]] = ("fp32",)
+    how: str = "cpu eager"
+    #: what takes ONNX files on the same hardware
+    for_files: ClassVar[str] = "onnxruntime"
 
     def __init__(self, source: Source, spec: RunSpec) -> None:
-        if not isinstance(source, ModuleSource):
-            raise InputFileError(
-                "the torch runtime runs networks of the zoo and factories, not ONNX files",
-                do="name the network with --model, or choose --runtime onnxruntime",
-            )
-        if spec.precision != "fp32":
-            raise UsageError(f"the torch runtime runs fp32, not {spec.precision}")
-        self._source = source
+        self._source = checked_module(source, spec, precisions=self.precisions, for_files=self.for_files)
         self._spec = spec
         self._threads_before: int | None = None
 
@@ -78,9 +75,9 @@ class TorchRunner:
         return RunnerFacts(
             runtime=self.name,
             runtime_version=str(torch.__version__),
-            provider="cpu eager",
+            provider=self.how,
             threads=int(torch.get_num_threads()),
-            precision_share_pct=_convolution_shares(self._source.module),
+            precision_share_pct=module_shares_pct(self._source.module),
         )
 
     @property
@@ -88,35 +85,55 @@ class TorchRunner:
         """What the network's builder said about it."""
         return self._source.card
 
+    @functools.cached_property
+    def _function(self) -> Callable[..., Any]:
+        """What is called with one tensor for each input."""
+        return self._source.module
+
     def infer(self, feed: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Run once."""
         try:
-            result = self.stepper(feed)()
+            result = self._step(feed)()
         except RuntimeError as error:
-            raise ToolFailed("PyTorch failed while running the network", why=str(error).splitlines()[0]) from error
-        items: list[Any] = list(result) if isinstance(result, (tuple, list)) else [result]
-        names = [_OUTPUT] if len(items) == 1 else [f"{_OUTPUT}_{index}" for index in range(len(items))]
-        return {name: item.numpy() for name, item in zip(names, items, strict=True)}
+            raise torch_failures.explained(lazy.require("torch", extra="export"), error) from error
+        return {name: item.numpy() for name, item in named_outputs(result).items()}
 
     def stepper(self, feed: Mapping[str, Tensor]) -> Callable[[], object]:
         """The module's forward on one tensor for each input, gradients off."""
+        return self._step(feed)
+
+    def _step(self, feed: Mapping[str, Tensor]) -> Callable[[], object]:
         torch = lazy.require("torch", extra="export")
         tensors = [torch.from_numpy(array) for array in checked_feed(feed, self.inputs).values()]
-        module = self._source.module
+        function = self._function
 
         def step() -> object:
             with torch.inference_mode():
-                return module(*tensors)
+                return function(*tensors)
 
         return step
 
 
-def _convolution_shares(module: Any) -> Mapping[str, float] | None:
-    from torch.nn.modules.conv import _ConvNd
+class TorchCompileRunner(TorchRunner):
+    """A module through ``torch.compile`` on the CPU, for inputs of fixed shapes.
 
-    counts: Counter[str] = Counter()
-    for layer in module.modules():
-        if isinstance(layer, _ConvNd):
-            dtype = str(layer.weight.dtype).removeprefix("torch.")
-            counts[_PRECISIONS.get(dtype, dtype)] += 1
-    return shares_pct(counts)
+    Raises:
+        InputFileError, UsageError: as :class:`TorchRunner`.
+        MissingCapability: on the first run: there is no C++ compiler.
+    """
+
+    name = "torch-compile"
+    how = "cpu torch.compile, weights frozen"
+
+    @functools.cached_property
+    def _function(self) -> Callable[..., Any]:
+        torch = lazy.require("torch", extra="export")
+        compiled: Callable[..., Any] = torch.compile(
+            self._source.module, dynamic=False, options=_COMPILED_FOR_INFERENCE
+        )
+        return compiled
+
+    def stepper(self, feed: Mapping[str, Tensor]) -> Callable[[], object]:
+        """As of :class:`TorchRunner`; compiled before it returns."""
+        self.infer(feed)
+        return self._step(feed)

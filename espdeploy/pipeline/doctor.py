@@ -24,7 +24,7 @@ _LEAST_DISK_MB = 500
 _LEAST_MEMORY_MB = 1000
 _PYTHON_FLOOR = (3, 10)
 #: runtimes whose extra has another name
-_EXTRAS = {"onnxruntime-gpu": "gpu", "tensorrt-rtx": "rtx"}
+_EXTRAS = {"tensorrt-rtx": "rtx"}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,13 +17,13 @@ from espdeploy.backends.tensorrt import cuda
 from espdeploy.backends.tensorrt.build import build
 from espdeploy.backends.tensorrt.engine_file import engine_bytes
 from espdeploy.backends.tensorrt.layers import convolution_shares_pct
-from espdeploy.backends.tensorrt.plan import BuildReport, ShapeProfile, TensorRTPlan
+from espdeploy.backends.tensorrt.plan import BuildReport, TensorRTPlan
 from espdeploy.backends.tensorrt.runner import TensorRTRtxRunner, TensorRTRunner
 from espdeploy.errors import InputFileError, MissingCapability, UsageError
 from espdeploy.networks.build import build as build_network
 from espdeploy.passes import apply, pipeline_for
 from espdeploy.quantize.fp16 import to_fp16
-from espdeploy.specs import ImageSize, ModelSpec, RunSpec
+from espdeploy.specs import ImageSize, ModelSpec, RunSpec, ShapeRange
 
 pytestmark = pytest.mark.gpu
 
@@ -68,7 +68,7 @@ def engine_of(kind: str, model: onnx.ModelProto, folder: Path, precision: str) -
         engine=engine,
         precision=precision,
         typed_graph=precision != "fp32",
-        profiles=(ShapeProfile(name=name, min=low, opt=usual, max=high),),
+        inputs=(ShapeRange(name=name, smallest=low, usual=usual, largest=high),),
     )
     return engine, build(plan, kind)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from espdeploy import export, lazy, passes
 from espdeploy.artifacts import ModelCard
-from espdeploy.backends.registry import PRECISIONS, RUNTIMES, open_runner
+from espdeploy.backends.registry import PRECISIONS, RUNTIMES, TAKES_MODULES, open_runner
 from espdeploy.backends.source import FileSource
 from espdeploy.errors import MissingCapability, ToolFailed, UsageError
 from espdeploy.pipeline.building.agreement import LIMITS_PCT, rms_error_pct
@@ -73,7 +73,7 @@ def ways(profile: DeviceProfile, precision: str, wanted: str | None) -> list[Way
         MissingCapability: none is installed.
         UsageError: the runtime that was asked for has no such precision.
     """
-    named = [wanted] if wanted else [name for name in profile.runtimes if name != "torch"]
+    named = [wanted] if wanted else [name for name in profile.runtimes if name not in TAKES_MODULES]
     able = [name for name in named if precision in PRECISIONS.get(name, ())]
     if not able and wanted:
         raise UsageError(
