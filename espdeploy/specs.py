@@ -11,6 +11,8 @@ from types import MappingProxyType
 from espdeploy.errors import UsageError
 
 _SIZE = re.compile(r"(\d{1,6})[xX×](\d{1,6})")
+_SHAPE = re.compile(r"\d{1,6}(x\d{1,6})*")
+_SHAPES_OF_A_RANGE = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +57,70 @@ class ModelSpec:
         return not self.is_onnx and ":" in self.name
 
 
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShapeRange:
+    """An input with open extents: the smallest shape, the usual one (which kernels are chosen for), and the largest."""
+
+    name: str
+    smallest: Shape
+    usual: Shape
+    largest: Shape
+
+    @classmethod
+    def parse(cls, text: str) -> ShapeRange:
+        """Read ``input=1x3x512x1024..4x3x512x1024..8x3x512x1024``.
+
+        Of two shapes the larger one is the usual one too: there it takes longest. One alone is all three.
+
+        Raises:
+            UsageError: the text is not that, or the shapes do not ascend.
+        """
+        name, sign, given = text.strip().rpartition("=")  # a name may hold anything, a shape no sign
+        parts = given.split("..")
+        if not sign or not name or len(parts) > _SHAPES_OF_A_RANGE or not all(map(_SHAPE.fullmatch, parts)):
+            raise UsageError(
+                f'"{text}" is no range of shapes',
+                why="a range is INPUT=SMALLEST..USUAL..LARGEST, or INPUT=SMALLEST..LARGEST",
+                do="for example --shapes input=1x3x512x1024..8x3x512x1024",
+            )
+        shapes = [tuple(int(extent) for extent in part.split("x")) for part in parts]
+        found = cls(
+            name=name, smallest=shapes[0], usual=shapes[-1] if len(shapes) < 3 else shapes[1], largest=shapes[-1]
+        )
+        found.check()
+        return found
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether it holds one shape alone."""
+        return self.smallest == self.usual == self.largest
+
+    def check(self) -> None:
+        """Refuse shapes that are no range.
+
+        Raises:
+            UsageError: they differ in rank, do not ascend, or hold nothing.
+        """
+        shapes = (self.smallest, self.usual, self.largest)
+        same_rank = len({len(shape) for shape in shapes}) == 1
+        if not same_rank or any(not 1 <= low <= usual <= high for low, usual, high in zip(*shapes, strict=same_rank)):
+            raise UsageError(
+                f'the input "{self.name}" cannot range over {", ".join(map(shape_text, shapes))}',
+                do="give smallest, usual and largest shapes of one rank, each extent from small to large",
+            )
+
+    def __str__(self) -> str:
+        return f"{self.name}={'..'.join(shape_text(shape) for shape in (self.smallest, self.usual, self.largest))}"
+
+
+def shape_text(shape: Shape) -> str:
+    """``1x3x512x1024``."""
+    return "x".join(str(extent) for extent in shape)
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunSpec:
     """How an engine is opened: which runtime, at which precision, on how many threads."""
@@ -62,6 +128,7 @@ class RunSpec:
     runtime: str
     precision: str = "fp32"
     threads: int
+    cuda_graph: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +136,8 @@ class BenchSpec:
     """How a runner is measured: at least ``trials`` timed inferences, and for at least ``duration_min_s``.
 
     A network of a millisecond would otherwise be done before the first sample of power or load is taken.
+    The last three are for engines on a GPU: launched as one CUDA graph or not, the host spinning or sleeping until the
+    GPU is done, copies from and to the host timed with it or left out.
     """
 
     trials: int = 200
@@ -76,8 +145,11 @@ class BenchSpec:
     warmup_min_s: float = 1.0
     warmup_max_s: float = 20.0
     sample_period_s: float = 0.1
-    idle_s: float = 1.0
+    idle_s: float = 2.0
     seed: int = 0
+    cuda_graph: bool = True
+    spin_wait: bool = False
+    transfers: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

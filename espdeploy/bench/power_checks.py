@@ -17,6 +17,7 @@ STEP_PCT = 2.0
 #: readings of a clock differ by this from its nominal step
 _READING_PCT = 0.5
 FLOATING_LIMIT_PCT = 5.0
+BUSY_LIMIT_PCT = 5.0
 HEAT_LIMIT_C = 5.0
 SOURCES_LIMIT_PCT = 10.0
 #: sensors of a few watts differ by this in noise and offset alone
@@ -31,15 +32,17 @@ class Evidence:
 
     ``gpu_set_mhz`` is the clock that was locked (None: none was), ``steps_mhz`` the device's own list.
     ``gpu_clock_mhz`` and ``gpu_util_pct`` are readings of one monitor, in pairs (or no load at all).
-    ``throttle_reasons`` are the device's own words, None where it has none to give. ``temperature_c`` is of the
-    hottest zone, in order. ``total_w`` and ``gpu_rail_w`` are means. ``source_means_w`` holds the mean of every source
-    that measures the same whole (a board's input), ``power_source`` the one whose figures are kept.
+    ``gpu_idle_util_pct`` is the mean load before the run. ``throttle_reasons`` are the device's own words, None where
+    it has none to give. ``temperature_c`` is of the hottest zone, in order. ``total_w`` and ``gpu_rail_w`` are means.
+    ``source_means_w`` holds the mean of every source that measures the same whole (a board's input), ``power_source``
+    the one whose figures are kept.
     """
 
     gpu_set_mhz: float | None = None
     steps_mhz: Sequence[float] = ()
     gpu_clock_mhz: Sequence[float | None] = ()
     gpu_util_pct: Sequence[float | None] = ()
+    gpu_idle_util_pct: float | None = None
     throttle_reasons: tuple[str, ...] | None = None
     temperature_c: Sequence[float] = ()
     competing: tuple[str, ...] = ()
@@ -112,6 +115,36 @@ def _throttled(e: Evidence) -> Finding | None:
         severity="warning",
         text=f"the device held itself back during the run{said}{seen}",
         do=do,
+    )
+
+
+def _not_held(e: Evidence) -> Finding | None:
+    """A clock above the one that was set: something else sets it, and the row stands under a wrong frequency."""
+    if e.gpu_set_mhz is None:
+        return None
+    loaded = _under_load(e)
+    limit_mhz = e.gpu_set_mhz * (1 + _READING_PCT / 100)
+    high = [clock for clock in loaded if clock > limit_mhz]
+    if not high or len(high) / len(loaded) * 100 <= LOW_READINGS_PCT:
+        return None
+    return Finding(
+        code="clock_not_held",
+        severity="error",
+        text=f"{e.gpu_set_mhz:g} MHz was set and did not hold: under load the GPU ran at {_mean(loaded):g} MHz "
+        f"on average, up to {max(high):g} MHz",
+        do="end what else sets the clock (jetson_clocks, nvpmodel, another program), and repeat",
+    )
+
+
+def _busy_before(e: Evidence) -> Finding | None:
+    if e.gpu_idle_util_pct is None or e.gpu_idle_util_pct <= BUSY_LIMIT_PCT:
+        return None
+    return Finding(
+        code="gpu_busy_before",
+        severity="warning",
+        text=f"the GPU was {e.gpu_idle_util_pct:.0f} % busy before the run began: another program uses it, so times "
+        "are longer and idle power is higher than they are alone",
+        do="end the desktop and other programs on the GPU (sudo systemctl isolate multi-user.target), and repeat",
     )
 
 
@@ -194,7 +227,9 @@ def _mean(values: Sequence[float]) -> float:
 #: what spoils the figures first
 CHECKS: tuple[Callable[[Evidence], Finding | None], ...] = (
     _rails_swapped,
+    _not_held,
     _throttled,
+    _busy_before,
     _competing,
     _sources_disagree,
     _heating,

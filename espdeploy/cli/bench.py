@@ -107,6 +107,7 @@ def bench(
 
     The record is kept in --results; `espdeploy report` draws it.
     """
+    from espdeploy.pipeline.capability import resolved_profile
     from espdeploy.pipeline.measuring.bench import benchmark
     from espdeploy.pipeline.measuring.request import BenchRequest
     from espdeploy.pipeline.measuring.targets import TargetRequest
@@ -116,7 +117,7 @@ def bench(
     target = TargetRequest(
         engine=engine,
         model=_model(model, settings, weights),
-        profile=device_profile(device),
+        profile=resolved_profile(device_profile(device)),
         runtime=runtime,
         precision=precision,
         size=ImageSize.parse(size) if size else None,

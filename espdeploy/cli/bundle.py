@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from espdeploy import units
-from espdeploy.cli import bench, options, progress
+from espdeploy.cli import bench, build, options, progress
 from espdeploy.cli.output import Column, Output
 
 if TYPE_CHECKING:
@@ -32,6 +32,10 @@ def bundle(
         Path | None,
         typer.Option("--calibration", metavar="T.json", help="Activation ranges from `espdeploy calibrate`."),
     ] = None,
+    shapes: build.Shapes = None,
+    dla: build.Dla = None,
+    workspace_mb: build.WorkspaceMb = None,
+    optimization_level: build.OptimizationLevel = None,
     size: options.Size = None,
     batch: options.Batch = "1",
     threads: options.Threads = None,
@@ -51,7 +55,7 @@ def bundle(
     from espdeploy.pipeline.bundling.bundle import bundle as make
     from espdeploy.pipeline.bundling.bundle_manifest import BenchStep, BuildStep, Recipe
     from espdeploy.recipes import device_profile
-    from espdeploy.specs import ImageSize
+    from espdeploy.specs import ImageSize, ShapeRange
 
     step = BenchStep(
         trials=trials,
@@ -64,10 +68,18 @@ def bundle(
         freq=freq,
         power_mode=power_mode,
     )
+    made = BuildStep(
+        precision=precision,
+        runtime=runtime,
+        shapes=tuple(str(ShapeRange.parse(text)) for text in shapes or ()),
+        dla=dla,
+        workspace_mb=workspace_mb,
+        optimization_level=optimization_level,
+    )
     request = BundleRequest(
         onnx=onnx,
         profile=device_profile(device),
-        recipe=Recipe(build=BuildStep(precision=precision, runtime=runtime), bench=step),
+        recipe=Recipe(build=made, bench=step),
         calibration=calibration,
     )
     with progress.shown() as shown:

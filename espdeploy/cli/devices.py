@@ -22,14 +22,14 @@ def devices(
     json: Json = False,
 ) -> None:
     """Devices that espdeploy knows: precisions, opset, GPU clocks, power modes."""
-    from espdeploy.pipeline.capability import of_this_machine
+    from espdeploy.pipeline.capability import resolved_profile
     from espdeploy.recipes import device_profile, device_profiles
 
     output = Output(as_json=json)
     if name is not None:
-        _show_one(output, of_this_machine(device_profile(name)))
+        _show_one(output, resolved_profile(device_profile(name)))
         return
-    profiles = [of_this_machine(profile) for profile in device_profiles().values()]
+    profiles = [resolved_profile(profile) for profile in device_profiles().values()]
     if json:
         output.json([_document(profile) for profile in profiles])
     else:

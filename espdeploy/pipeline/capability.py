@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import NoReturn
 
+from espdeploy.backends.trtexec.tool import LEVELS_FROM, dotted
 from espdeploy.devices import abilities
 from espdeploy.devices.abilities import Capability, capability_text
 from espdeploy.devices.detect import Machine, detect
 from espdeploy.devices.gpus import Gpu
 from espdeploy.errors import MissingCapability, UsageError, nearest
+from espdeploy.pipeline.machine import system_root
 from espdeploy.specs import DeviceProfile, GpuFacts, PeakFacts, TensorRTFacts, VersionRange
 
 Version = tuple[int, ...]
@@ -27,6 +30,7 @@ _PRECISION_SINCE = {"bf16": "9.0", "fp8": "9.0"}
 #: guide of TensorRT 11). A release in between reads no more than the next one here.
 _OPSETS = (("8.2", 13), ("8.6", 17), ("10.15", 24), ("11.4", 25))
 
+_LEVELS = range(6)
 _TRANSFERS_PER_CLOCK = 2  # double data rate, in every memory of a GPU
 _OPERATIONS_PER_CLOCK = 2  # a multiply-add on each core
 _BITS_PER_BYTE = 8
@@ -40,6 +44,7 @@ def check(
     opset: int | None = None,
     tensorrt: Version | None = None,
     dla: int | None = None,
+    level: int | None = None,
     compute_capability: str | None = None,
 ) -> None:
     """Refuse what cannot be built for a device, from its facts alone and before any slow work.
@@ -50,10 +55,11 @@ def check(
         opset: of the ONNX file that is to be read.
         tensorrt: the release of TensorRT that builds, ``(8, 2, 1)``; None: not TensorRT, or not known yet.
         dla: the number of the accelerator core to build for; None: the GPU.
+        level: of the builder's optimization; None: its own.
         compute_capability: what TensorRT-RTX is to build for, ``8.9``; None: another runtime, or its default.
 
     Raises:
-        UsageError: no such precision, no opset or core of that number, a compute capability that is none.
+        UsageError: no such precision, no opset, core or level of that number, a compute capability that is none.
         MissingCapability: the device, its TensorRT or TensorRT-RTX lacks what is asked for.
     """
     if precision not in PRECISIONS:
@@ -64,17 +70,31 @@ def check(
         _check_target(profile, compute_capability, precision)
     if tensorrt is not None:
         _check_release(profile, tensorrt, precision)
+    if opset is not None and opset < 1:
+        raise UsageError(f"there is no opset {opset}", do="give 1 or more")
     if opset is not None:
-        _check_opset(profile, opset, tensorrt)
+        check_opset(profile, opset, tensorrt)
+    if level is not None:
+        _check_level(profile, level)
     if dla is not None:
         _check_dla(profile, dla, precision, tensorrt)
 
 
-def with_gpu_present(profile: DeviceProfile, machine: Machine) -> DeviceProfile:
+def resolved_profile(profile: DeviceProfile, machine: Machine | None = None) -> DeviceProfile:
     """The ``desktop`` profile with the facts of the first GPU that NVML sees here; any other profile as it is.
 
-    Precisions that its compute capability has no units for move to ``refused_precisions``.
+    What is checked afterwards knows the GPU then: precisions that its compute capability has no units for move to
+    ``refused_precisions``. Without a GPU ``desktop`` stays what any such GPU may have.
+
+    Args:
+        profile: as its TOML describes it.
+        machine: None for this one, which is looked at only where it matters.
     """
+    return with_gpu_present(profile, machine or detect(system_root())) if profile.kind == "desktop" else profile
+
+
+def with_gpu_present(profile: DeviceProfile, machine: Machine) -> DeviceProfile:
+    """:func:`resolved_profile` of a machine that was looked at."""
     if profile.kind != "desktop" or not machine.gpus:
         return profile
     gpu = machine.gpus[0]
@@ -95,11 +115,6 @@ def with_gpu_present(profile: DeviceProfile, machine: Machine) -> DeviceProfile:
         ),
         peak=_peak(gpu),
     )
-
-
-def of_this_machine(profile: DeviceProfile) -> DeviceProfile:
-    """As :func:`with_gpu_present`, this machine looked at only where that matters."""
-    return with_gpu_present(profile, detect()) if profile.kind == "desktop" else profile
 
 
 def opset_read(version: Version) -> int | None:
@@ -209,9 +224,24 @@ def _other_release(profile: DeviceProfile) -> str:
     return f"install one of these; to try another, put its number into a copy of it: ./engines/{profile.name}.toml"
 
 
-def _check_opset(profile: DeviceProfile, opset: int, version: Version | None) -> None:
-    if opset < 1:
-        raise UsageError(f"there is no opset {opset}", do="give 1 or more")
+def check_opset(
+    profile: DeviceProfile, opset: int, version: Version | None = None, *, file: Path | None = None, do: str = ""
+) -> None:
+    """Refuse an opset that a device cannot read.
+
+    That is something the device lacks, as INT8 is on a GPU without it, and no contradiction in what was asked for: the
+    same file builds on another device. So it ends with 3, wherever it is found out.
+
+    Args:
+        profile: the device.
+        opset: of the ONNX file.
+        version: the TensorRT that reads it; None: the newest that the device has.
+        file: the graph that is of this opset, for the error.
+        do: what mends it; else to export the network again.
+
+    Raises:
+        MissingCapability: the device's TensorRT does not read it.
+    """
     if profile.tensorrt is None:
         return
     most, reader = profile.tensorrt.opset_max, f"TensorRT {profile.tensorrt.newest}, its newest,"
@@ -220,9 +250,22 @@ def _check_opset(profile: DeviceProfile, opset: int, version: Version | None) ->
         most, reader = read, f"TensorRT {_text(version)}"
     if opset > most:
         raise MissingCapability(
-            f"{profile.name} cannot read opset {opset}",
+            f"{profile.name} cannot read opset {opset}" + (f", which {file} is of" if file else ""),
             why=f"{reader} reads opsets up to {most}",
-            do=f"export the network again with --opset {min(most, profile.opset)}",
+            do=do or f"export the network again with --opset {min(most, profile.opset)}",
+        )
+
+
+def _check_level(profile: DeviceProfile, level: int) -> None:
+    """What a builder of a certain release makes of it is the builder's to say; this is known before one is found."""
+    if level not in _LEVELS:
+        raise UsageError(f"the optimization level {level} is none", do="choose 0 to 5")
+    facts = profile.tensorrt
+    if facts is not None and _version(facts.newest) < LEVELS_FROM:
+        raise MissingCapability(
+            f"{profile.name} has no optimization levels",
+            why=f"they came with TensorRT {dotted(LEVELS_FROM)}, and it runs TensorRT {facts}",
+            do="leave it away",
         )
 
 
@@ -265,9 +308,13 @@ def _peak(gpu: Gpu) -> PeakFacts:
 
 def _compare(version: Version, limit: str) -> int:
     """-1, 0 or 1, by as many parts as the limit has; parts that the version lacks count as 0."""
-    parts = tuple(int(part) for part in limit.split("."))
+    parts = _version(limit)
     own = (version + (0,) * len(parts))[: len(parts)]
     return (own > parts) - (own < parts)
+
+
+def _version(text: str) -> Version:
+    return tuple(int(part) for part in text.split("."))
 
 
 def _text(version: Version) -> str:

@@ -7,52 +7,50 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from espdeploy import lazy, units
 from espdeploy.backends.registry import RUNTIMES
+from espdeploy.backends.trtexec.find import find
 from espdeploy.devices.detect import Machine, detect, profile_for
-from espdeploy.monitors import rapl
-from espdeploy.monitors.sources import Unavailable
+from espdeploy.errors import EspdeployError, MissingCapability
+from espdeploy.pipeline import doctor_device
 from espdeploy.pipeline.capability import with_gpu_present
+from espdeploy.pipeline.doctor_device import Check
 from espdeploy.pipeline.engine_files.cache import engine_cache
-from espdeploy.protocols import SystemClock
+from espdeploy.pipeline.machine import SYSTEM_ROOT, is_simulated, system_root
+from espdeploy.recipes import device_profile
 from espdeploy.specs import DeviceProfile
 
 _LEAST_DISK_MB = 500
 _LEAST_MEMORY_MB = 1000
 _PYTHON_FLOOR = (3, 10)
-#: runtimes whose extra has another name
-_EXTRAS = {"tensorrt-rtx": "rtx"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Check:
-    """One thing that was looked at: ``ok``, what was found, and the next step where it is not well."""
-
-    name: str
-    ok: bool
-    found: str
-    hint: str = ""
-    required: bool = False
-
-    def document(self) -> dict[str, object]:
-        """As ``doctor --json`` prints it."""
-        return asdict(self)
 
 
 def check_all(profile: DeviceProfile | None) -> list[Check]:
     """Every check that makes sense for the device; without one, for this machine."""
-    machine = detect()
+    root = system_root()
+    machine = detect(root)
+    wanted = profile or _own_profile(machine)
     return [
         *_machine(machine, profile),
-        *_abilities(machine, profile),
+        *_abilities(machine, wanted),
         *_export_packages(),
-        *_runtimes(profile),
-        _rapl(),
+        *_runtimes(wanted, asked=profile is not None),
+        *doctor_device.clocks(wanted, machine, root),
+        *doctor_device.power_sources(wanted, machine, root),
+        *doctor_device.profilers(wanted, root),
         *_room(machine),
     ]
+
+
+def _own_profile(machine: Machine) -> DeviceProfile | None:
+    """The profile of this machine; None for the processor alone, and for a Jetson that no profile describes."""
+    try:
+        name = profile_for(machine)
+    except MissingCapability:
+        return None
+    return None if name == "cpu" else device_profile(name)
 
 
 def _machine(machine: Machine, profile: DeviceProfile | None) -> Iterator[Check]:
@@ -60,7 +58,10 @@ def _machine(machine: Machine, profile: DeviceProfile | None) -> Iterator[Check]
     new_enough = sys.version_info[:2] >= _PYTHON_FLOOR
     hint = "" if new_enough else "install Python 3.10 or newer"
     yield Check(name="Python", ok=new_enough, found=version, hint=hint, required=True)
-    here = profile_for(machine)
+    if is_simulated():
+        place = f"simulated: {system_root()} stands for this machine's /sys and /proc"
+        yield Check(name="machine", ok=False, found=place, hint=f"unset {SYSTEM_ROOT}")
+    here = _named(machine)
     model = machine.board_model or machine.cpu_model or "unknown"
     if profile is None or profile.kind == "cpu":
         yield Check(name="device", ok=True, found=f"{here}: {model}, {machine.cores_online} cores")
@@ -72,6 +73,13 @@ def _machine(machine: Machine, profile: DeviceProfile | None) -> Iterator[Check]
         steady = machine.cpu_governor == "performance"
         hint = "" if steady else "sudo cpupower frequency-set -g performance (steadier times)"
         yield Check(name="CPU governor", ok=steady, found=machine.cpu_governor, hint=hint)
+
+
+def _named(machine: Machine) -> str:
+    try:
+        return profile_for(machine)
+    except MissingCapability:
+        return "a Jetson that no profile describes"
 
 
 def _abilities(machine: Machine, profile: DeviceProfile | None) -> Iterator[Check]:
@@ -97,16 +105,17 @@ def _export_packages() -> Iterator[Check]:
         yield _package(package, extra="export", required=False)
 
 
-def _runtimes(profile: DeviceProfile | None) -> Iterator[Check]:
+def _runtimes(profile: DeviceProfile | None, *, asked: bool) -> Iterator[Check]:
+    """One row for each package behind the device's runtimes; what its first one needs is required."""
     wanted = profile.runtimes if profile else ("onnxruntime", "openvino")
+    told: set[str] = set()
     for index, runtime in enumerate(wanted):
         if runtime == "trtexec":
-            yield _trtexec(required=index == 0)
-        elif runtime in RUNTIMES:
+            yield _trtexec(required=index == 0 and asked)
+        elif runtime in RUNTIMES and RUNTIMES[runtime][2] not in told:
             _, _, package, extra = RUNTIMES[runtime]
-            yield _package(package, extra=extra, required=index == 0)
-        else:
-            yield _package(runtime, extra=_EXTRAS.get(runtime, runtime), required=False)
+            told.add(package)
+            yield _package(package, extra=extra, required=index == 0 and (asked or profile is None))
 
 
 def _package(package: str, *, extra: str, required: bool) -> Check:
@@ -122,17 +131,13 @@ def _package(package: str, *, extra: str, required: bool) -> Check:
 
 
 def _trtexec(*, required: bool) -> Check:
-    places = [shutil.which("trtexec"), "/usr/src/tensorrt/bin/trtexec", "/opt/tensorrt/bin/trtexec"]
-    found = next((place for place in places if place and Path(place).is_file()), None)
-    hint = "" if found else "it comes with JetPack (nvidia-tensorrt), not with the pip wheel"
-    return Check(name="trtexec", ok=found is not None, found=found or "not found", hint=hint, required=required)
-
-
-def _rapl() -> Check:
-    source = rapl.find(clock=SystemClock())
-    if isinstance(source, Unavailable):
-        return Check(name="CPU power (RAPL)", ok=False, found=source.reason, hint=source.do)
-    return Check(name="CPU power (RAPL)", ok=True, found=f"readable: {', '.join(source.rails)}")
+    try:
+        tool = find(root=system_root())
+    except MissingCapability as error:
+        return Check(name="trtexec", ok=False, found=error.what, hint=error.do, required=required)
+    except EspdeployError as error:
+        return Check(name="trtexec", ok=False, found=error.what, hint=error.do or error.why, required=required)
+    return Check(name="trtexec", ok=True, found=f"{tool.label}: {tool.path}", required=required)
 
 
 def _room(machine: Machine) -> Iterator[Check]:

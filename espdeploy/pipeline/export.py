@@ -16,6 +16,7 @@ from espdeploy.backends.registry import open_runner
 from espdeploy.backends.source import FileSource
 from espdeploy.errors import MissingCapability, UsageError
 from espdeploy.parity import Parity
+from espdeploy.pipeline.capability import check_opset
 from espdeploy.pipeline.engine_files.opening import available_threads
 from espdeploy.pipeline.measuring.feeds import class_axes, feeds, one_image
 from espdeploy.protocols import Progress, TensorInfo
@@ -181,12 +182,8 @@ def _opset(request: ExportRequest) -> int:
     """The opset that is asked for, within what the device can read."""
     profile = request.profile
     wanted = profile.opset if request.opset is None else request.opset
-    if profile.tensorrt and wanted > profile.tensorrt.opset_max:
-        raise UsageError(
-            f"{profile.name} cannot read opset {wanted}",
-            why=f"TensorRT {profile.tensorrt.newest}, its newest, reads opsets up to {profile.tensorrt.opset_max}",
-            do=f"--opset {profile.tensorrt.opset_max}, or leave --opset away",
-        )
+    fitting = profile.tensorrt.opset_max if profile.tensorrt else profile.opset
+    check_opset(profile, wanted, do=f"--opset {fitting}, or leave --opset away")
     return wanted
 
 
@@ -246,12 +243,7 @@ def _from_file(request: ExportRequest, scratch: Path) -> _Original:
     model = export.load(path)
     facts = export.inspect(model)
     _check_image_input(facts, path)
-    tensorrt = request.profile.tensorrt
-    if tensorrt is not None and facts.opset > tensorrt.opset_max:
-        raise UsageError(
-            f"{path} has opset {facts.opset}, and {request.profile.name} reads up to {tensorrt.opset_max}",
-            do=f"export the network again with --opset {request.profile.opset}",
-        )
+    check_opset(request.profile, facts.opset, file=path)
     copy = scratch / "original.onnx"
     export.save(model, copy, None)
     return _Original(

@@ -45,7 +45,9 @@ class CalibrationTable:
     ``images`` counts those that were really used; ``skipped`` names files that could not be read. ``random`` says that
     the inputs were made up: an engine from such a table is for timing only, and ``data_sha256`` (over the contents of
     the images, in their order) is None. ``recipe`` is the name or file of the recipe that chose the images.
-    ``graph_sha256`` (:func:`graph_sha256`) is None where the table was made without the package onnx.
+    ``graph_sha256`` (:func:`graph_sha256`) is None where the table was made without the package onnx. ``operands`` are
+    the ranges of constants that TensorRT 10 wants (:func:`espdeploy.quantize.tensorrt_cache.operand_ranges`), for
+    boards that cannot read them off the graph; None in tables of an espdeploy that did not keep them.
     """
 
     schema: int
@@ -63,6 +65,7 @@ class CalibrationTable:
     skipped: tuple[str, ...] = ()
     constant: tuple[str, ...] = ()  # tensors that had one value everywhere
     seed: int | None = None  # what drew the images, or made them up
+    operands: dict[str, TensorRange] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,7 +238,7 @@ def _fault(table: CalibrationTable) -> str | None:
     """What no calibration can have measured; None where all is plausible."""
     if table.schema < 1 or table.images < 1:
         return f"schema {table.schema} does not exist" if table.schema < 1 else "it counts no image"
-    for name, item in table.ranges.items():
+    for name, item in (*table.ranges.items(), *(table.operands or {}).items()):
         if not all(math.isfinite(value) for value in (item.amax, item.lowest, item.highest)):
             return f'the range of "{name}" is not finite'
         if item.amax < 0 or item.lowest > item.highest:

@@ -106,13 +106,23 @@ def scale_of(amax: float) -> float:
     return SCALE_OF_ZEROS if 0 <= scale < _SMALLEST_NORMAL else scale
 
 
+def names_constants(version_code: int) -> bool:
+    """Whether a release's cache has entries for constants (:func:`constant_ranges`)."""
+    return version_code >= _CONSTANTS_NAMED_FROM
+
+
+def operand_ranges(onnx: Path) -> dict[str, TensorRange]:
+    """:func:`constant_ranges` of the releases that have them, for a table that any release may read."""
+    return constant_ranges(onnx, version_code=_CONSTANTS_NAMED_FROM)
+
+
 def constant_ranges(onnx: Path, *, version_code: int) -> dict[str, TensorRange]:
     """The ranges of the constants that TensorRT's parser makes layers of, under its names for them.
 
     Without a scale for its slopes a PReLU would be computed in another precision than INT8. The parser calls the tensor
     ``<constant>_output`` (cache of TensorRT 10.10; parser of TensorRT-RTX 1.7). Empty for releases before 10.
     """
-    if version_code < _CONSTANTS_NAMED_FROM:
+    if not names_constants(version_code):
         return {}
     library = lazy.require("onnx", extra="export")
     graph = library.load(str(onnx)).graph

@@ -29,6 +29,7 @@ class Abilities:
     compute_capabilities: builds for GPUs that are not there.
     dla: builds for a Jetson's deep learning accelerators.
     timing_cache: remembers which kernels were fastest here.
+    levels: looks longer for fast kernels at a higher optimization level.
     runtime_cache: remembers kernels that were compiled where the engine runs.
     own_cuda_graphs: captures CUDA graphs itself, once asked to.
     weight_streaming: keeps weights in the machine's memory, not the GPU's.
@@ -39,6 +40,7 @@ class Abilities:
     compute_capabilities: bool = False
     dla: bool = False
     timing_cache: bool = False
+    levels: bool = False
     runtime_cache: bool = False
     own_cuda_graphs: bool = False
     weight_streaming: bool = False
@@ -49,7 +51,7 @@ class Abilities:
         return not self.precision_flags
 
 
-_TENSORRT_11 = Abilities(dla=True, timing_cache=True, weight_streaming=True)
+_TENSORRT_11 = Abilities(dla=True, timing_cache=True, levels=True, weight_streaming=True)
 _RTX_1_0 = Abilities(compute_capabilities=True, runtime_cache=True, weight_streaming=True)
 
 #: runtime -> from which release on -> what it can do, oldest first

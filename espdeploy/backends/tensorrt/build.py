@@ -31,7 +31,7 @@ def build(plan: TensorRTPlan, kind: str, progress: Progress = no_progress) -> Bu
     The engine stands under its name whole or not at all, also after Ctrl-C.
 
     Raises:
-        UsageError: an impossible plan; a shape profile that is missing or does not fit.
+        UsageError: an impossible plan; a range of shapes that is missing or does not fit.
         InputFileError: not an ONNX file, one that the parser refuses, a cache that is not what it should be.
         MissingCapability: the package, the GPU, its memory or the place to write lacks something.
         ToolFailed: TensorRT could not build it; its words are in ``why``.
@@ -59,6 +59,7 @@ def build(plan: TensorRTPlan, kind: str, progress: Progress = no_progress) -> Bu
         workspace_mb=made.workspace_mb,
         layers=read.layers,
         layers_from=read.source,
+        dla_share_pct=made.dla_share_pct,
         warnings=messages.warnings,
         notes=(*made.notes, *read.notes),
     )

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
 from espdeploy.backends.tensorrt.api import Api
-from espdeploy.backends.tensorrt.plan import ShapeProfile, TensorRTPlan
-from espdeploy.backends.trtexec.checks import check_calibration_cache
+from espdeploy.backends.tensorrt.plan import TensorRTPlan
+from espdeploy.backends.trtexec.checks import check_calibration_cache, check_one_shape_on_dla
 from espdeploy.errors import MissingCapability, UsageError
+from espdeploy.specs import Shape, ShapeRange, shape_text
 
 PRECISIONS = ("fp32", "fp16", "int8", "mixed")
 _LEVELS = range(6)
 _BY_FLAGS = "TensorRT 8 to 10"
+_OPEN = -1
+#: proposed for height and width where shapes are missing
+_USUAL = {2: 512, 3: 1024}
 
 
 def check_plan(api: Api, plan: TensorRTPlan) -> None:
@@ -24,12 +31,10 @@ def check_plan(api: Api, plan: TensorRTPlan) -> None:
         raise UsageError(f'"{plan.precision}" is no precision for {api.label}', do=f"choose {', '.join(PRECISIONS)}")
     if plan.workspace_mb is not None and plan.workspace_mb < 1:
         raise UsageError(f"a workspace of {plan.workspace_mb:g} MB is none", do="give 256 MB or more, or none at all")
-    if plan.optimization_level is not None and plan.optimization_level not in _LEVELS:
-        raise UsageError(f"the optimization level {plan.optimization_level} is none", do="choose 0 to 5")
     _check_precision(api, plan)
     _check_device(api, plan)
-    for profile in plan.profiles:
-        _check_profile(profile)
+    for item in plan.inputs:
+        item.check()
 
 
 def _check_precision(api: Api, plan: TensorRTPlan) -> None:
@@ -70,24 +75,89 @@ def _check_device(api: Api, plan: TensorRTPlan) -> None:
             why="it chooses kernels where the engine runs",
             do="leave it away",
         )
+    _check_level(api, plan.optimization_level)
     if plan.dla_core is None:
         return
     if not api.abilities.dla:
         raise MissingCapability(f"{api.label} has no DLA", do="build with --runtime tensorrt on a Jetson that has one")
     if plan.precision == "fp32":
         raise UsageError("the DLA computes in FP16 and INT8 only", do="choose --precision fp16 or int8")
+    check_one_shape_on_dla(plan.inputs)
 
 
-def _check_profile(profile: ShapeProfile) -> None:
-    shapes = (profile.min, profile.opt, profile.max)
-    same_rank = len({len(shape) for shape in shapes}) == 1
-    if not same_rank or any(not 0 <= low <= usual <= high for low, usual, high in zip(*shapes, strict=same_rank)):
+def _check_level(api: Api, level: int | None) -> None:
+    if level is None:
+        return
+    if level not in _LEVELS:
+        raise UsageError(f"the optimization level {level} is none", do="choose 0 to 5")
+    if not api.abilities.levels:
         raise UsageError(
-            f'the input "{profile.name}" cannot range over {", ".join(text_of(shape) for shape in shapes)}',
-            do="give smallest, usual and largest shapes of one rank, each extent from small to large",
+            f"{api.label} builds the same engine at every optimization level",
+            why="it times no kernels while it builds, but chooses them where the engine runs",
+            do="leave it away",
         )
 
 
-def text_of(shape: tuple[int, ...]) -> str:
-    """``1x3x512x1024``."""
-    return "x".join(str(extent) for extent in shape)
+def check_ranges(onnx: Path, declared: Mapping[str, Shape], ranges: Sequence[ShapeRange]) -> None:
+    """Refuse ranges of shapes that an engine of a network cannot be built for.
+
+    Args:
+        onnx: the network, for the errors.
+        declared: the inputs as the network has them; -1 for an open extent.
+        ranges: what was given.
+
+    Raises:
+        UsageError: an input with open extents has no range, one without has; a range does not fit, or is of no input.
+    """
+    given = {item.name: item for item in ranges}
+    unknown = [name for name in given if name not in declared]
+    if unknown:
+        raise UsageError(
+            f'{onnx} has no input "{unknown[0]}" to give shapes for',
+            why=f"its inputs are {', '.join(declared)}",
+            do="name one of these",
+        )
+    for name, shape in declared.items():
+        if name not in given:
+            if _OPEN in shape:
+                raise _no_range(onnx, name, shape)
+        elif _OPEN not in shape:
+            raise UsageError(
+                f'the input "{name}" of {onnx} is {shape_text(shape)}, and no range of shapes can change that',
+                do="leave it away, or export the network with --batch dynamic",
+            )
+        else:
+            _check_fits(given[name], shape)
+
+
+def _no_range(onnx: Path, name: str, shape: Shape) -> UsageError:
+    example = ShapeRange(name=name, smallest=_filled(shape, 1), usual=_filled(shape, 4), largest=_filled(shape, 8))
+    only_batch = shape[0] == _OPEN and _OPEN not in shape[1:]
+    short = "--batch 1,4,8 (smallest, usual, largest), that is " if only_batch else ""
+    return UsageError(
+        f'the input "{name}" of {onnx} is {_with_gaps(shape)}, and no shapes were given for it',
+        why="an engine is built for a smallest, a usual and a largest shape",
+        do=f"{short}--shapes {example}; or export the network with a fixed batch: --batch 1",
+    )
+
+
+def _filled(shape: Shape, batch: int) -> Shape:
+    """The shape with extents put in where it is open, for an example."""
+    usual = {0: batch, **_USUAL}
+    return tuple(usual.get(axis, batch) if extent == _OPEN else extent for axis, extent in enumerate(shape))
+
+
+def _with_gaps(shape: Shape) -> str:
+    return "x".join("?" if extent == _OPEN else str(extent) for extent in shape)
+
+
+def _check_fits(given: ShapeRange, shape: Shape) -> None:
+    for wanted in (given.smallest, given.usual, given.largest):
+        fits = len(wanted) == len(shape) and all(
+            have in (want, _OPEN) for want, have in zip(wanted, shape, strict=len(wanted) == len(shape))
+        )
+        if not fits:
+            raise UsageError(
+                f'the shape {shape_text(wanted)} does not fit the input "{given.name}", which is {_with_gaps(shape)}',
+                do="give other extents only where the network leaves them open",
+            )

@@ -5,17 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-Shape = tuple[int, ...]
+from espdeploy.artifacts import ModelCard
+from espdeploy.backends.source import FileSource
+from espdeploy.specs import ShapeRange
 
 
 @dataclass(frozen=True, kw_only=True)
-class ShapeProfile:
-    """An input with open extents: the smallest shape, the one that kernels are chosen for, and the largest."""
+class EngineSource(FileSource):
+    """An engine with what its passport knows of it, since an engine itself carries no metadata.
 
-    name: str
-    min: Shape
-    opt: Shape
-    max: Shape
+    ``kernels`` is where TensorRT-RTX keeps the kernels that it compiles on this machine; None: nowhere.
+    """
+
+    card: ModelCard | None = None
+    kernels: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,8 +29,9 @@ class TensorRTPlan:
     tensors, Q/DQ pairs), else builder flags ask for it, which only TensorRT 10 has: ``int8`` then needs a
     ``calibration_cache``, and layers without INT8 kernels are computed in ``rest``. ``tf32`` lets FP32 layers use
     TensorFloat-32. ``workspace_mb`` is in 10^6 bytes; None takes a share of the device's free memory.
-    ``compute_capability`` (as ``8.9``) is for TensorRT-RTX, which builds for GPUs that are not there; None builds for
-    every GPU from 8.0 on.
+    ``inputs`` are the ranges of inputs with open extents. A ``timing_cache`` that is of another release or GPU is an
+    error, or with ``timing_cache_may_differ`` begun anew. ``compute_capability`` (as ``8.9``) is for TensorRT-RTX,
+    which builds for GPUs that are not there; None builds for every GPU from 8.0 on.
     """
 
     onnx: Path
@@ -39,9 +43,10 @@ class TensorRTPlan:
     tf32: bool = False
     workspace_mb: float | None = None
     optimization_level: int | None = None
-    profiles: tuple[ShapeProfile, ...] = ()
+    inputs: tuple[ShapeRange, ...] = ()
     dla_core: int | None = None
     timing_cache: Path | None = None
+    timing_cache_may_differ: bool = False
     compute_capability: str | None = None
 
 
@@ -61,7 +66,8 @@ class BuildReport:
 
     ``load_s``, ``parse_s`` and ``build_s`` are NVIDIA's part: loading the library and making a builder, reading the
     graph, building. ``own_s`` is the rest. ``layers_from`` says who gave the precision of ``layers``: the
-    ``typed network`` before the build, or the ``engine``.
+    ``typed network`` before the build, or the ``engine``. ``dla_share_pct`` is the share of the network's layers that
+    the DLA takes; None where none was asked for.
     """
 
     runtime: str
@@ -74,5 +80,6 @@ class BuildReport:
     workspace_mb: float
     layers: tuple[LayerInfo, ...]
     layers_from: str
+    dla_share_pct: float | None
     warnings: tuple[str, ...]
     notes: tuple[str, ...]

@@ -16,9 +16,10 @@ from espdeploy.artifacts import ModelCard
 from espdeploy.backends.feeds import checked_feed
 from espdeploy.backends.source import FileSource, Source
 from espdeploy.backends.tensorrt import api as apis
-from espdeploy.backends.tensorrt import cuda, engine, failures
+from espdeploy.backends.tensorrt import cuda, engine, failures, kernels
 from espdeploy.backends.tensorrt.checks import PRECISIONS
 from espdeploy.backends.tensorrt.engine_file import engine_bytes
+from espdeploy.backends.tensorrt.plan import EngineSource
 from espdeploy.backends.tensorrt.steps import DEFAULT_ROOM, Steps
 from espdeploy.backends.tensorrt.tensors import Tensors
 from espdeploy.errors import InputFileError, ToolFailed, UsageError
@@ -35,9 +36,9 @@ class TensorRTRunner:
     """An engine of TensorRT.
 
     Args:
-        source: the engine's file.
+        source: the engine's file, as an EngineSource with what its passport knows of it.
         spec: its ``precision`` is what the engine was built at; ``threads`` mean nothing here.
-        cuda_graph: launch it as one CUDA graph.
+        cuda_graph: launch it as one CUDA graph, where ``spec`` allows it.
 
     Raises:
         InputFileError: not a file; on entry: no engine, one that is cut, or of another TensorRT, release or GPU.
@@ -54,7 +55,8 @@ class TensorRTRunner:
         if spec.precision not in PRECISIONS:
             raise UsageError(f"{self.name} runs {', '.join(PRECISIONS)}, not {spec.precision}")
         self._path: Path = source.path
-        self._cuda_graph = cuda_graph
+        self._known = source if isinstance(source, EngineSource) else EngineSource(path=source.path)
+        self._cuda_graph = cuda_graph and spec.cuda_graph
         self._session: cuda.Session | None = None
         self._open: _Open | None = None
 
@@ -63,7 +65,7 @@ class TensorRTRunner:
         content = engine_bytes(self._path, api)
         self._session = cuda.open_session()
         try:
-            self._open = _Open(api, self._path, content, self._session, cuda_graph=self._cuda_graph)
+            self._open = _Open(api, self._known, content, self._session, cuda_graph=self._cuda_graph)
         except BaseException:
             self.__exit__()
             raise
@@ -107,8 +109,8 @@ class TensorRTRunner:
 
     @property
     def card(self) -> ModelCard | None:
-        """None: engines carry no metadata; what is known of one stands in its passport."""
-        return None
+        """What the engine's passport says of the network; engines themselves carry no metadata."""
+        return self._known.card
 
     def infer(self, feed: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Run once, copies included; the outputs outlive the next run."""
@@ -162,11 +164,14 @@ class TensorRTRtxRunner(TensorRTRunner):
 class _Open:
     """What lives between enter and exit: runtime, engine, one context, and its tensors."""
 
-    def __init__(self, api: apis.Api, path: Path, content: bytes, session: cuda.Session, *, cuda_graph: bool) -> None:
+    def __init__(
+        self, api: apis.Api, source: EngineSource, content: bytes, session: cuda.Session, *, cuda_graph: bool
+    ) -> None:
         self.api, self.session = api, session
-        self._path = path
+        self._path = source.path
         self.captures_itself = cuda_graph and api.abilities.own_cuda_graphs
-        self._runtime, self._engine = engine.deserialize(api, content, path)
+        self._runtime, self._engine = engine.deserialize(api, content, source.path)
+        self._kernels = kernels.Kernels(source.kernels) if source.kernels and api.abilities.runtime_cache else None
         self._context = self._made_context()
         self.tensors = Tensors(api, self._engine, self._context, session)
         self.shares_pct = engine.convolution_shares_pct(api, self._engine, content)
@@ -174,9 +179,12 @@ class _Open:
 
     def _made_context(self) -> Any:
         with self.api.log.collecting() as messages:
-            if self.captures_itself:
+            if self.captures_itself or self._kernels is not None:
                 config = self._engine.create_runtime_config()
-                config.cuda_graph_strategy = self.api.module.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
+                if self.captures_itself:
+                    config.cuda_graph_strategy = self.api.module.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
+                if self._kernels is not None:
+                    self._kernels.attach(config)
                 context = self._engine.create_execution_context(config)
             else:
                 context = self._engine.create_execution_context()
@@ -185,7 +193,10 @@ class _Open:
         return context
 
     def close(self) -> None:
-        """Let go of the context, then of the engine, then of the runtime."""
+        """Keep the kernels that were compiled; let go of the context, then of the engine, then of the runtime."""
+        if self._kernels is not None:
+            self._kernels.keep()
+            self._kernels = None
         del self._execute, self.tensors, self._context
         del self._engine, self._runtime
 

@@ -7,30 +7,29 @@ from pathlib import Path
 from typing import Any
 
 from espdeploy.backends.tensorrt.api import Api
-from espdeploy.backends.tensorrt.checks import text_of
+from espdeploy.backends.tensorrt.checks import check_ranges
 from espdeploy.backends.tensorrt.cuda import Memory
-from espdeploy.backends.tensorrt.plan import Shape, ShapeProfile, TensorRTPlan
+from espdeploy.backends.tensorrt.plan import TensorRTPlan
 from espdeploy.backends.tensorrt.precision import set_precision
 from espdeploy.errors import InputFileError, MissingCapability, UsageError
 from espdeploy.units import BYTES_PER_MB
 
-#: the option of the command line that a missing shape profile is asked for with
-SHAPES_OPTION = "--shapes"
 #: taken where no device can be asked; TensorRT-RTX's builder needs some 0.1 GB for ESPNet at 1024x512
 DEFAULT_WORKSPACE_MB = 2048.0
 #: the rest is for weights, activations and what runs besides; shared with the processor, there is more besides
 _SHARE, _SHARE_OF_SHARED = 0.5, 0.25
-_DYNAMIC = -1
-#: proposed where shapes are missing: batches, and height and width
-_BATCHES, _USUAL = (1, 4, 8), {2: 512, 3: 1024}
 
 
 @dataclass
 class Settings:
-    """The configuration, the workspace in it, and what must live until the engine is built."""
+    """The configuration, the workspace in it, and what must live until the engine is built.
+
+    ``dla_share_pct`` is the share of the network's layers that the DLA takes; None where none was asked for.
+    """
 
     config: Any
     workspace_mb: float
+    dla_share_pct: float | None = None
     notes: list[str] = field(default_factory=list)
     alive: list[Any] = field(default_factory=list)
 
@@ -46,7 +45,7 @@ def configure(api: Api, builder: Any, network: Any, plan: TensorRTPlan, memory: 
         memory: of the device that the engine is built on and for; None where there is none.
 
     Raises:
-        UsageError: a shape profile is missing or does not fit, or a compute capability that the release does not know.
+        UsageError: a range of shapes is missing or does not fit, or a compute capability that is not known.
         InputFileError: a timing cache that the release does not take.
         MissingCapability: no such DLA core, or a GPU without fast INT8.
     """
@@ -59,9 +58,10 @@ def configure(api: Api, builder: Any, network: Any, plan: TensorRTPlan, memory: 
     _set_target(api, config, plan)
     _add_profile(builder, network, made, plan)
     made.alive.extend(set_precision(api, builder, config, plan))
-    _set_dla(api, builder, config, plan)
+    if plan.dla_core is not None:
+        _set_dla(api, builder, network, made, plan.dla_core)
     if plan.timing_cache is not None:
-        _load_timing_cache(config, plan.timing_cache)
+        _load_timing_cache(made, plan.timing_cache, may_differ=plan.timing_cache_may_differ)
     return made
 
 
@@ -102,90 +102,60 @@ def _set_target(api: Api, config: Any, plan: TensorRTPlan) -> None:
 
 
 def _add_profile(builder: Any, network: Any, made: Settings, plan: TensorRTPlan) -> None:
-    inputs = {item.name: tuple(item.shape) for item in map(network.get_input, range(network.num_inputs))}
-    given = {profile.name: profile for profile in plan.profiles}
-    unknown = [name for name in given if name not in inputs]
-    if unknown:
-        raise UsageError(
-            f'{plan.onnx} has no input "{unknown[0]}" to give shapes for', why=f"its inputs are {', '.join(inputs)}"
-        )
-    for name, shape in inputs.items():
-        if name in given:
-            _check_fits(given[name], shape)
-        elif _DYNAMIC in shape:
-            raise _no_profile(plan, name, shape)
-    if not any(_DYNAMIC in inputs[name] for name in given):
+    declared = {item.name: tuple(item.shape) for item in map(network.get_input, range(network.num_inputs))}
+    check_ranges(plan.onnx, declared, plan.inputs)
+    if not plan.inputs:
         return
     profile = builder.create_optimization_profile()
-    for item in given.values():
-        profile.set_shape(item.name, item.min, item.opt, item.max)
+    for item in plan.inputs:
+        profile.set_shape(item.name, item.smallest, item.usual, item.largest)
     made.config.add_optimization_profile(profile)
     if plan.precision == "int8" and plan.calibration_cache is not None:
         made.config.set_calibration_profile(profile)  # TensorRT 10 asks for it where shapes are open
     made.alive.append(profile)
 
 
-def _no_profile(plan: TensorRTPlan, name: str, shape: Shape) -> UsageError:
-    ranges = (text_of(_example(shape, batch)) for batch in _BATCHES)
-    open_extents = _with_gaps(shape)
-    return UsageError(
-        f'the input "{name}" of {plan.onnx} is {open_extents}, and no shapes were given for it',
-        why="an engine is built for a smallest, a usual and a largest shape",
-        do=f"{SHAPES_OPTION} {name}={':'.join(ranges)} (min:opt:max), or export it with a fixed batch: --batch 1",
-    )
-
-
-def _with_gaps(shape: Shape) -> str:
-    return "x".join("?" if extent == _DYNAMIC else str(extent) for extent in shape)
-
-
-def _example(shape: Shape, batch: int) -> Shape:
-    """The shape with extents put in where it is open."""
-    usual = {0: batch, **_USUAL}
-    return tuple(usual.get(axis, batch) if extent == _DYNAMIC else extent for axis, extent in enumerate(shape))
-
-
-def _check_fits(profile: ShapeProfile, shape: Shape) -> None:
-    for given in (profile.min, profile.opt, profile.max):
-        fits = len(given) == len(shape) and all(
-            want in (have, _DYNAMIC) for have, want in zip(given, shape, strict=len(given) == len(shape))
-        )
-        if not fits:
-            raise UsageError(
-                f'the shape {text_of(given)} does not fit the input "{profile.name}", which is {_with_gaps(shape)}',
-                do="give other extents only where the network leaves them open",
-            )
-
-
-def _set_dla(api: Api, builder: Any, config: Any, plan: TensorRTPlan) -> None:
-    if plan.dla_core is None:
-        return
+def _set_dla(api: Api, builder: Any, network: Any, made: Settings, core: int) -> None:
+    """Every layer that the DLA takes goes there, the others to the GPU (IBuilderConfig.can_run_on_DLA)."""
     cores = int(builder.num_DLA_cores)
-    if plan.dla_core not in range(cores):
+    if core not in range(cores):
         raise MissingCapability(
-            f"this device has no DLA core {plan.dla_core}",
+            f"this device has no DLA core {core}",
             why=f"it has {cores}" if cores else "it has none",
             do=f"give 0 to {cores - 1}" if cores else "leave it away: the GPU then does it all",
         )
-    config.default_device_type = api.module.DeviceType.DLA
-    config.DLA_core = plan.dla_core
-    config.set_flag(api.module.BuilderFlag.GPU_FALLBACK)
+    made.config.default_device_type = api.module.DeviceType.DLA
+    made.config.DLA_core = core
+    made.config.set_flag(api.module.BuilderFlag.GPU_FALLBACK)
+    layers = [network.get_layer(index) for index in range(network.num_layers)]
+    taken = sum(bool(made.config.can_run_on_DLA(layer)) for layer in layers)
+    made.dla_share_pct = 100 * taken / len(layers) if layers else 0.0
 
 
-def _load_timing_cache(config: Any, path: Path) -> None:
+def _load_timing_cache(made: Settings, path: Path, *, may_differ: bool) -> None:
     try:
         content = path.read_bytes() if path.exists() else b""
     except OSError as error:
         raise InputFileError(f"cannot read the timing cache {path}: {error.strerror}") from error
-    cache = config.create_timing_cache(content)
-    empty = _serialized(config.create_timing_cache(b""))
-    # what is no cache comes out as an empty one, with no more than a warning, and would be overwritten after the build
-    refused = cache is None or (content not in (b"", empty) and _serialized(cache) == empty)
-    if refused or not config.set_timing_cache(cache, ignore_mismatch=False):
+    if _takes(made.config, content):
+        return
+    if not may_differ:
         raise InputFileError(
             f"{path} is no timing cache of this TensorRT and GPU",
             do="delete it and it is made anew, or name another file",
         )
+    made.notes.append("the timing cache was of another TensorRT, driver or GPU, and was begun anew")
+    _takes(made.config, b"")
+
+
+def _takes(config: Any, content: bytes) -> bool:
+    """Hand the cache to the builder, if it is one and fits."""
+    cache = config.create_timing_cache(content)
+    empty = _serialized(config.create_timing_cache(b""))
+    # what is no cache comes out as an empty one, with no more than a warning, and would be overwritten after the build
+    if cache is None or (content not in (b"", empty) and _serialized(cache) == empty):
+        return False
+    return bool(config.set_timing_cache(cache, ignore_mismatch=False))
 
 
 def timing_cache_of(config: Any) -> bytes | None:

@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from espdeploy.backends.trtexec import checks
-from espdeploy.backends.trtexec.plan import BuildPlan, InputShape, ProfilePlan, Shape, TimePlan
+from espdeploy.backends.trtexec.plan import BuildPlan, InputShape, ProfilePlan, TimePlan
 from espdeploy.backends.trtexec.tool import Tool, dialect
 from espdeploy.errors import MissingCapability
+from espdeploy.specs import shape_text
 from espdeploy.units import BYTES_PER_MB
 
 _BYTES_PER_MIB = 1 << 20
@@ -137,15 +138,11 @@ def _ranges(plan: BuildPlan) -> list[str]:
 
 def _shapes(inputs: Iterable[InputShape]) -> str:
     """``name:1x3x512x1024``, comma-separated; a name with a colon in quotes, as the tool's help wants it."""
-    return ",".join(f"{_quoted(item.name)}:{_extents(item.shape)}" for item in inputs)
+    return ",".join(f"{_quoted(item.name)}:{shape_text(item.shape)}" for item in inputs)
 
 
 def _quoted(name: str) -> str:
     return f"'{name}'" if ":" in name else name
-
-
-def _extents(shape: Shape) -> str:
-    return "x".join(str(extent) for extent in shape)
 
 
 def _target(plan: BuildPlan) -> list[str]:

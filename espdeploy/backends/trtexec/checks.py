@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
-from espdeploy.backends.trtexec.plan import BuildPlan, InputRange, InputShape
+from espdeploy.backends.trtexec.plan import BuildPlan, InputShape
 from espdeploy.backends.trtexec.tool import (
     LEVELS_FROM,
     TRTEXEC,
@@ -16,6 +17,7 @@ from espdeploy.backends.trtexec.tool import (
     dotted,
 )
 from espdeploy.errors import InputFileError, MissingCapability, UsageError
+from espdeploy.specs import ShapeRange, shape_text
 
 PRECISIONS = ("fp32", "fp16", "int8", "mixed")
 _QUANTIZED = ("int8", "mixed")
@@ -80,7 +82,22 @@ def check_graph_on_dla(dla_core: int | None, *, cuda_graph: bool) -> None:
         )
 
 
-def check_shapes(inputs: tuple[InputRange, ...] | tuple[InputShape, ...]) -> None:
+def check_one_shape_on_dla(ranges: Sequence[ShapeRange]) -> None:
+    """The DLA computes at the extents that it was built for (Developer Guide, "Working with DLA": restrictions).
+
+    Raises:
+        UsageError: a range holds more than one shape.
+    """
+    several = next((item for item in ranges if not item.is_fixed), None)
+    if several is not None:
+        raise UsageError(
+            f"the DLA cannot range over shapes ({several})",
+            why="what it runs is compiled for one shape",
+            do=f"give one: --shapes {several.name}={shape_text(several.usual)}, or leave --dla away",
+        )
+
+
+def check_shapes(inputs: tuple[ShapeRange, ...] | tuple[InputShape, ...]) -> None:
     """Refuse names that the tool's grammar of shapes cannot hold: it splits at commas.
 
     Raises:
@@ -138,7 +155,7 @@ def _check_opset(tool: Tool, plan: BuildPlan) -> None:
     if limit is None or plan.opset <= limit:
         return
     reader = next((dotted(release) for release, opset in _OPSETS if opset >= plan.opset), None)
-    raise UsageError(
+    raise MissingCapability(
         f"{plan.onnx} is of opset {plan.opset}, and {tool.label} reads up to {limit}",
         why=f"TensorRT {reader} is the first that reads it" if reader else "",
         do=f"export it again with --opset {limit}",
@@ -152,6 +169,7 @@ def _check_dla(tool: Tool, plan: BuildPlan) -> None:
         raise MissingCapability(f"{tool.label} has no DLA", do=f"build with {TRTEXEC} on a Jetson that has one")
     if plan.precision == "fp32":
         raise UsageError("the DLA computes in FP16 and INT8 only", do="choose --precision fp16 or int8")
+    check_one_shape_on_dla(plan.inputs)
 
 
 def _check_level(tool: Tool, level: int | None) -> None:
@@ -159,7 +177,13 @@ def _check_level(tool: Tool, level: int | None) -> None:
         return
     if level not in _LEVELS:
         raise UsageError(f"the optimization level {level} is none", do="choose 0 to 5")
-    if not tool.is_rtx and tool.version < LEVELS_FROM:
+    if tool.is_rtx:
+        raise UsageError(
+            f"{tool.label} builds the same engine at every optimization level",
+            why="it times no kernels while it builds, but chooses them where the engine runs",
+            do="build without one",
+        )
+    if tool.version < LEVELS_FROM:
         raise MissingCapability(
             f"{tool.label} has no optimization levels",
             why=f"they came with TensorRT {dotted(LEVELS_FROM)}",
@@ -184,17 +208,10 @@ def _check_target(tool: Tool, plan: BuildPlan) -> None:
         )
 
 
-def _check_ranges(inputs: tuple[InputRange, ...]) -> None:
+def _check_ranges(inputs: tuple[ShapeRange, ...]) -> None:
     check_shapes(inputs)
     for item in inputs:
-        shapes = (item.smallest, item.usual, item.largest)
-        same_rank = len({len(shape) for shape in shapes}) == 1
-        if not same_rank or any(not 1 <= low <= usual <= high for low, usual, high in zip(*shapes, strict=True)):
-            text = ", ".join("x".join(str(extent) for extent in shape) for shape in shapes)
-            raise UsageError(
-                f'the input "{item.name}" cannot range over {text}',
-                do="give smallest, usual and largest shapes of one rank, each extent from small to large",
-            )
+        item.check()
 
 
 def typed_offered(tool: Tool) -> bool:

@@ -94,6 +94,14 @@ def find(
     )
 
 
+def program_path(
+    kind: str = TRTEXEC, *, root: Path = Path("/"), environ: Mapping[str, str] = os.environ
+) -> Path | None:
+    """Where :func:`find` looks first, the tool not asked who it is; None where there is none."""
+    programs = (folder / kind for folder in _folders(kind, root, environ))
+    return next((program for program in programs if program.is_file() and os.access(program, os.X_OK)), None)
+
+
 def _folders(kind: str, root: Path, environ: Mapping[str, str]) -> Iterator[Path]:
     """Where to look, best first, each folder once."""
     found: dict[Path, None] = {}

@@ -5,17 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-Shape = tuple[int, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class InputRange:
-    """An input with dynamic extents: the smallest, the usual (which kernels are chosen for) and the largest shape."""
-
-    name: str
-    smallest: Shape
-    usual: Shape
-    largest: Shape
+from espdeploy.specs import Shape, ShapeRange
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +36,7 @@ class BuildPlan:
     rest: str = "fp16"
     tf32: bool = False
     opset: int | None = None
-    inputs: tuple[InputRange, ...] = ()
+    inputs: tuple[ShapeRange, ...] = ()
     dla_core: int | None = None
     timing_cache: Path | None = None
     compute_capability: str | None = None

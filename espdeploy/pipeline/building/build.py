@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from espdeploy import units
 from espdeploy.artifacts import EngineArtifact, check_replaceable
 from espdeploy.backends.source import FileSource, onnx_path
+from espdeploy.backends.tensorrt.api import RTX
 from espdeploy.errors import UsageError
+from espdeploy.pipeline import capability
 from espdeploy.pipeline.building.build_cache import cached_engine, kept_engine
 from espdeploy.pipeline.building.build_lock import building
+from espdeploy.pipeline.building.builder_options import BuilderOptions, resolved
 from espdeploy.pipeline.building.builders import choose_builder
+from espdeploy.pipeline.building.onnx_head import read_head
+from espdeploy.pipeline.building.timing_cache import check_named
 from espdeploy.pipeline.engine_files.cache import writing_to_cache
-from espdeploy.pipeline.engine_files.opening import check_precision, choose_runtime
+from espdeploy.pipeline.engine_files.opening import choose_runtime
 from espdeploy.pipeline.engine_files.passport import Passport
 from espdeploy.protocols import Progress
 from espdeploy.specs import DeviceProfile
@@ -23,7 +28,11 @@ from espdeploy.specs import DeviceProfile
 
 @dataclass(frozen=True, kw_only=True)
 class BuildRequest:
-    """Which engine is wanted. The last three are for ``mixed``: how many mIOU points it may lose, and on what."""
+    """Which engine is wanted.
+
+    ``max_drop_pct``, ``data`` and ``labels`` are for ``mixed``: how many mIOU points it may lose, and on what.
+    ``compute_capability`` and ``options`` are for builders of engines for NVIDIA GPUs.
+    """
 
     onnx: Path
     profile: DeviceProfile
@@ -34,6 +43,7 @@ class BuildRequest:
     data: Path | None = None
     labels: Path | None = None
     compute_capability: str | None = None
+    options: BuilderOptions = field(default_factory=BuilderOptions)
     command: str | None = None
 
 
@@ -62,7 +72,9 @@ class Built:
                 "convolution_precision_pct": passport.precision_share_pct,
                 "time_precision_pct": passport.time_share_pct,
                 "kept": passport.kept,
+                "dla_share_pct": passport.dla_share_pct,
             },
+            "flags": list(passport.flags),
             "rms_error_pct": passport.rms_error_pct,
             "tried": [
                 {"runtime": item.runtime, "passes": item.passes, "median_ms": item.median_ms, "refused": item.refused}
@@ -80,18 +92,26 @@ def build_engine(request: BuildRequest, output: Path | None, progress: Progress)
     Raises:
         InputFileError: not an ONNX file, one that the runtime cannot read, or one with weights outside; a calibration
             table that is damaged or of another network.
-        UsageError: ``output`` is a folder or a device; INT8 without a table; mixed without data or a limit.
+        UsageError: ``output`` is a folder or a device; INT8 without a table; mixed without data or a limit; open
+            extents without a range of shapes, or one for what is fixed; an option that would have no effect.
         MissingCapability: the device or runtime lacks the precision, the runtime is not installed, or the place
             cannot be written.
         ToolFailed: no runtime computes in the precision that was asked for, or none computes rightly.
     """
     started = time.perf_counter()
-    check_precision(request.profile, request.precision)
+    request = replace(request, profile=capability.resolved_profile(request.profile))
+    _check_device(request)
     builder = choose_builder(request.profile, request.runtime)
     if builder is None:
         choose_runtime(request.profile, request.runtime, request.precision)
     _check_options(request, builder)
     onnx = onnx_path(FileSource(path=request.onnx), "espdeploy build")
+    if builder is not None:
+        head = read_head(onnx)
+        if head.opset is not None:
+            capability.check_opset(request.profile, head.opset, file=onnx)
+        request = replace(request, options=resolved(request.options, onnx, head.inputs))
+        _check_timing_cache(request, output)
     if output is not None:
         check_replaceable(output)
     final = output or cached_engine(request, onnx, builder)
@@ -111,6 +131,30 @@ def build_engine(request: BuildRequest, output: Path | None, progress: Progress)
     return _built(final, passport, cache="built", build_s=passport.build_s)
 
 
+def _check_device(request: BuildRequest) -> None:
+    """What the device cannot do, from its facts alone and before any slow work."""
+    elsewhere = RTX in request.profile.runtimes and request.runtime in (None, RTX)
+    capability.check(
+        request.profile,
+        precision=request.precision,
+        dla=request.options.dla_core,
+        level=request.options.optimization_level,
+        compute_capability=request.compute_capability if elsewhere else None,
+    )
+
+
+def _check_timing_cache(request: BuildRequest, output: Path | None) -> None:
+    named = request.options.timing_cache
+    if named is None:
+        return
+    others = (request.onnx, request.calibration, output)
+    if any(other is not None and named.resolve() == other.resolve() for other in others):
+        raise UsageError(
+            f"--timing-cache {named} is a file of this build already", do="name a file of its own; it is made"
+        )
+    check_named(named)
+
+
 def _check_options(request: BuildRequest, builder: str | None) -> None:
     """What ``mixed`` needs, and what nothing else has a use for.
 
@@ -121,6 +165,12 @@ def _check_options(request: BuildRequest, builder: str | None) -> None:
         raise UsageError(
             f"--compute-capability {request.compute_capability} would have no effect on {request.profile.name}",
             do="leave it away, or choose --device desktop --runtime tensorrt-rtx",
+        )
+    if request.options.given and builder is None:
+        raise UsageError(
+            f"{' and '.join(request.options.given)} would have no effect on {request.runtime or request.profile.name}",
+            why="these are for builders of engines for NVIDIA GPUs: TensorRT, TensorRT-RTX and trtexec",
+            do="leave them away, or choose a device with one (espdeploy devices)",
         )
     given = {"--max-drop-pct": request.max_drop_pct, "--data": request.data, "--labels": request.labels}
     if request.precision != "mixed":

@@ -20,10 +20,13 @@ from espdeploy.pipeline.building.build_trtexec import make_trtexec
 from espdeploy.pipeline.building.builders import TRTEXEC
 from espdeploy.pipeline.building.lower import table_for
 from espdeploy.pipeline.building.making import Made, Making, make
+from espdeploy.pipeline.building.onnx_head import OPEN, read_head
 from espdeploy.pipeline.engine_files.engine_here import look
 from espdeploy.pipeline.engine_files.passport import PASSPORT_SCHEMA, CalibrationOrigin, Passport, write_passport
-from espdeploy.protocols import Progress
+from espdeploy.pipeline.machine import system_root
+from espdeploy.protocols import BATCH, Dim, Progress
 from espdeploy.quantize.table import CalibrationTable
+from espdeploy.specs import Shape
 
 
 def build_anew(request: BuildRequest, builder: str | None, final: Path, progress: Progress) -> Passport:
@@ -73,6 +76,7 @@ def _made(
             precision=request.precision,
             table=table,
             compute_capability=request.compute_capability,
+            options=request.options,
             max_drop_pct=request.max_drop_pct,
             data=request.data,
             labels=request.labels,
@@ -108,6 +112,7 @@ def _check_plain(onnx: Path, precision: str) -> None:
 def _passport(
     request: BuildRequest, made: Made | TensorRTMade, table: CalibrationTable | None, final: Path, *, build_s: float
 ) -> Passport:
+    head = read_head(request.onnx)
     plain = Passport(
         schema=PASSPORT_SCHEMA,
         sha256=sha256_of(final),
@@ -118,7 +123,7 @@ def _passport(
         runtime_version=made.runtime_version,
         precision=request.precision,
         precision_share_pct=made.precision_share_pct,
-        cpu=detect().cpu_model,
+        cpu=detect(system_root()).cpu_model,
         built=utc_now(),
         build_s=build_s,
         espdeploy_version=__version__,
@@ -127,18 +132,29 @@ def _passport(
         calibration=_origin(request.calibration, table),
         drop=made.drop,
         notes=made.notes,
+        card=head.card,
+        inputs={name: _named(shape) for name, shape in head.inputs.items()},
     )
-    if isinstance(made, TensorRTMade):
-        here = look()
-        return replace(
-            plain,
-            gpu=here.gpu,
-            compute_capability=request.compute_capability or here.compute_capability,
-            tensorrt_version=made.runtime_version,
-            l4t=here.machine.l4t,
-            gpu_clock_mhz=here.gpu_clock_mhz,
-            flags=made.flags,
-        )
+    return _with_gpu(plain, request, made) if isinstance(made, TensorRTMade) else _with_candidates(plain, made)
+
+
+def _with_gpu(plain: Passport, request: BuildRequest, made: TensorRTMade) -> Passport:
+    here = look(system_root())
+    return replace(
+        plain,
+        gpu=here.gpu,
+        compute_capability=request.compute_capability or here.compute_capability,
+        tensorrt_version=made.runtime_version,
+        l4t=here.machine.l4t,
+        gpu_clock_mhz=here.gpu_clock_mhz,
+        flags=made.flags,
+        shapes=request.options.shapes,
+        dla_core=request.options.dla_core,
+        dla_share_pct=made.dla_share_pct,
+    )
+
+
+def _with_candidates(plain: Passport, made: Made) -> Passport:
     return replace(
         plain,
         passes=made.candidate.way.passes,
@@ -146,6 +162,12 @@ def _passport(
         time_share_pct=made.time_share_pct,
         tried=made.tried,
     )
+
+
+def _named(shape: Shape) -> tuple[Dim, ...]:
+    """An input's extents, the open ones with the names that runners have for them."""
+    extents = enumerate(shape)
+    return tuple(extent if extent != OPEN else BATCH if axis == 0 else f"dynamic_{axis}" for axis, extent in extents)
 
 
 def _origin(path: Path | None, table: CalibrationTable | None) -> CalibrationOrigin | None:

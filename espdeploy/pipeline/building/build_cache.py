@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING
 from espdeploy import __version__
 from espdeploy.artifacts import sha256_of
 from espdeploy.backends.registry import RUNTIMES
+from espdeploy.backends.trtexec.find import program_path
 from espdeploy.devices.detect import detect
 from espdeploy.errors import InputFileError
+from espdeploy.pipeline.building.builders import TRTEXEC
 from espdeploy.pipeline.engine_files.cache import engine_cache
 from espdeploy.pipeline.engine_files.passport import Passport, read_passport
+from espdeploy.pipeline.machine import system_root
 
 if TYPE_CHECKING:
     from espdeploy.pipeline.building.build import BuildRequest
@@ -34,18 +37,21 @@ def cached_engine(request: BuildRequest, onnx: Path, builder: str | None = None)
         if request.runtime
         else [name for name in request.profile.runtimes if name in RUNTIMES]
     )
+    machine = detect(system_root())
     parts = [
         sha256_of(onnx),
         request.profile.name,
         request.precision,
-        [(name, _version(RUNTIMES[name][2])) for name in runtimes],
+        [(name, _release(name)) for name in runtimes],
         sha256_of(request.calibration) if request.calibration and request.calibration.is_file() else None,
         request.max_drop_pct,
         _listing(request.data),
         _listing(request.labels),
-        detect().cpu_model,
-        [gpu.name for gpu in detect().gpus or ()],
+        machine.cpu_model,
+        [gpu.name for gpu in machine.gpus or ()],
+        machine.l4t,
         request.compute_capability,
+        request.options.key,
         __version__,
     ]
     digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
@@ -59,6 +65,17 @@ def kept_engine(engine: Path) -> Passport | None:
     except InputFileError:
         return None
     return passport if passport is not None and passport.sha256 == sha256_of(engine) else None
+
+
+def _release(runtime: str) -> object:
+    """What tells one release of a runtime from another, without starting it: that takes a tool of TensorRT seconds."""
+    if runtime != TRTEXEC:
+        return _version(RUNTIMES[runtime][2])
+    program = program_path(TRTEXEC, root=system_root())
+    if program is None:
+        return None
+    stat = program.resolve().stat()
+    return [str(program.resolve()), stat.st_size, stat.st_mtime_ns]
 
 
 def _version(package: str) -> str | None:

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from espdeploy import export, lazy
+from espdeploy.backends.tensorrt import api as apis
 from espdeploy.backends.tensorrt import build, layers
 from espdeploy.backends.tensorrt.api import RTX
+from espdeploy.backends.tensorrt.checks import check_plan
 from espdeploy.backends.tensorrt.plan import BuildReport, TensorRTPlan
-from espdeploy.errors import UsageError
+from espdeploy.errors import ToolFailed, UsageError
 from espdeploy.onnx_graph import constants
 from espdeploy.pipeline import capability
+from espdeploy.pipeline.building.builder_options import BuilderOptions
+from espdeploy.pipeline.building.calibration_cache import cache_for
 from espdeploy.pipeline.building.candidates import check_shares
 from espdeploy.pipeline.building.lower import QUANTIZED, Lowered, amax_of, lower
 from espdeploy.pipeline.building.mixed import MixedRequest, MixedResult, mixed
+from espdeploy.pipeline.building.timing_cache import Lent, default_path, lent
 from espdeploy.pipeline.engine_files.opening import check_is_here
 from espdeploy.pipeline.engine_files.passport import AccuracyDrop
 from espdeploy.protocols import Progress, RunnerFacts
@@ -30,6 +35,9 @@ if TYPE_CHECKING:
 
 _PAIRS = ("QuantizeLinear", "DequantizeLinear")
 _INT8_MAX = 127
+#: with flags TensorRT may take a faster kernel of higher precision for any layer; some must have what was asked for
+LEAST_BY_FLAGS_PCT = 1.0
+UNSEEN_ON_DLA = "the precision of the convolutions is not known: nothing tells what a DLA computes in"
 _SCALES_STAY = "keeps its scale in FP32"
 
 
@@ -44,6 +52,7 @@ class TensorRTRequest:
     table: CalibrationTable | None
     compute_capability: str | None
     folder: Path
+    options: BuilderOptions = field(default_factory=BuilderOptions)
     max_drop_pct: float | None = None
     data: Path | None = None
     labels: Path | None = None
@@ -61,6 +70,7 @@ class TensorRTMade:
     flags: tuple[str, ...]
     drop: AccuracyDrop | None
     notes: tuple[str, ...]
+    dla_share_pct: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,11 +101,6 @@ def make_tensorrt(request: TensorRTRequest, progress: Progress) -> TensorRTMade:
         MissingCapability: the builder or the GPU lacks something.
         InputFileError, ToolFailed: as the builder says.
     """
-    capability.check(
-        request.profile,
-        precision=request.precision,
-        compute_capability=request.compute_capability if request.runtime == RTX else None,
-    )
     if request.compute_capability and request.runtime != RTX:
         raise UsageError(
             f"--compute-capability {request.compute_capability} is for TensorRT-RTX",
@@ -104,21 +109,63 @@ def make_tensorrt(request: TensorRTRequest, progress: Progress) -> TensorRTMade:
         )
     if request.runtime != RTX:
         check_is_here(request.profile)
-    graph = lowered_graph(request, progress, half_rest=True)
-    engine = request.folder / "built.engine"
-    report = build.build(_plan(request, graph.path, engine), request.runtime, progress)
-    shares = layers.convolution_shares_pct(report.layers)
+    api = apis.load(request.runtime)
+    capability.check(
+        request.profile,
+        precision=request.precision,
+        tensorrt=api.version if request.runtime != RTX else None,
+        dla=request.options.dla_core,
+        compute_capability=request.compute_capability,
+    )
+    plan = _plan(request, api)
+    check_plan(api, plan)  # before the graph is worked on
+    graph = lowered_graph(request, progress, half_rest=True) if plan.typed_graph else plain_graph(request)
+    if plan.calibration_cache is not None and request.table is not None:
+        cache_for(request.table, request.onnx, api.version_text, plan.calibration_cache)
+    report, timings = _built(request, api, plan, progress)
+    check_on_dla(request, report.dla_share_pct)
+    on_dla = request.options.dla_core is not None
+    shares = None if on_dla else layers.convolution_shares_pct(report.layers)
     check_shares(_facts(report, shares), request.precision, expected_pct(request, graph))
     return TensorRTMade(
-        path=engine,
+        path=plan.engine,
         runtime=report.runtime,
         runtime_version=report.runtime_version,
         precision_share_pct=shares,
         kept=graph.kept,
-        flags=_flags(request, report),
+        flags=(*_flags(request, plan, report), *([timings.flag] if timings else [])),
         drop=graph.drop,
-        notes=(*graph.notes, *report.notes, *report.warnings),
+        notes=(*graph.notes, *report.notes, *report.warnings, *([UNSEEN_ON_DLA] if on_dla else [])),
+        dla_share_pct=report.dla_share_pct,
     )
+
+
+def _built(
+    request: TensorRTRequest, api: apis.Api, plan: TensorRTPlan, progress: Progress
+) -> tuple[BuildReport, Lent | None]:
+    """The engine, built with the timings of earlier builds where the release has a use for them."""
+    if not api.abilities.timing_cache:
+        return build.build(plan, request.runtime, progress), None
+    default = default_path(request.profile.name, request.runtime, api.version_text)
+    with lent(request.options.timing_cache, default, request.folder, progress) as timings:
+        if timings is None:
+            return build.build(plan, request.runtime, progress), None
+        lending = replace(plan, timing_cache=timings.copy, timing_cache_may_differ=not timings.named)
+        return build.build(lending, request.runtime, progress), timings
+
+
+def check_on_dla(request: TensorRTRequest, share_pct: float | None) -> None:
+    """A DLA that was asked for and runs nothing is no small loss that a note could tell of.
+
+    Raises:
+        ToolFailed: the whole network fell back to the GPU.
+    """
+    if request.options.dla_core is not None and share_pct == 0:
+        raise ToolFailed(
+            f"no layer of {request.onnx} runs on DLA core {request.options.dla_core}",
+            why="the builder put all of them onto the GPU",
+            do="leave --dla away: the engine is the same without it",
+        )
 
 
 def lowered_graph(request: TensorRTRequest, progress: Progress, *, half_rest: bool) -> Graph:
@@ -132,18 +179,39 @@ def lowered_graph(request: TensorRTRequest, progress: Progress, *, half_rest: bo
     facts = export.inspect(model)
     found = _mixed(request, progress) if request.precision == "mixed" else None
     lowered = _lowered(request, model, found, half_rest=half_rest)
-    path = request.folder / "typed.onnx"
+    path = typed_path(request)
     export.save(lowered.model, path, facts.card)
     notes = (*lowered.notes, *(found.notes if found else ()))
     return Graph(path=path, typed=True, lowered=lowered, drop=_drop(found), notes=notes)
 
 
-def _plan(request: TensorRTRequest, graph: Path, engine: Path) -> TensorRTPlan:
+def typed_path(request: TensorRTRequest) -> Path:
+    """Where :func:`lowered_graph` writes."""
+    return request.folder / "typed.onnx"
+
+
+def plain_graph(request: TensorRTRequest) -> Graph:
+    """The FP32 file as it is, for builders that are told the precision by flags."""
+    return Graph(path=request.onnx, typed=False)
+
+
+def _plan(request: TensorRTRequest, api: apis.Api) -> TensorRTPlan:
+    """What to build. For a DLA, TensorRT 10 is told by flags and a calibration cache: that reads no Q/DQ pairs there
+    (Developer Guide, "Working with DLA"); from 11 on there is no other way than the graph."""
+    options = request.options
+    typed = options.dla_core is None or api.abilities.typed_only
+    by_cache = request.precision == "int8" and not typed and request.table is not None
     return TensorRTPlan(
-        onnx=graph,
-        engine=engine,
+        onnx=typed_path(request) if typed else request.onnx,
+        engine=request.folder / "built.engine",
         precision=request.precision,
-        typed_graph=True,
+        typed_graph=typed,
+        calibration_cache=request.folder / "calibration.cache" if by_cache else None,
+        workspace_mb=options.workspace_mb,
+        optimization_level=options.optimization_level,
+        inputs=options.shapes,
+        dla_core=options.dla_core,
+        timing_cache=options.timing_cache,
         compute_capability=request.compute_capability,
     )
 
@@ -240,8 +308,9 @@ def _facts(report: BuildReport, shares: dict[str, float] | None) -> RunnerFacts:
     )
 
 
-def _flags(request: TensorRTRequest, report: BuildReport) -> tuple[str, ...]:
-    flags = ["strongly typed", f"workspace {report.workspace_mb:.0f} MB"]
+def _flags(request: TensorRTRequest, plan: TensorRTPlan, report: BuildReport) -> tuple[str, ...]:
+    told = "strongly typed" if plan.typed_graph else f"{request.precision} by flags"
+    flags = [told, f"workspace {report.workspace_mb:.0f} MB", *request.options.flags]
     if request.compute_capability:
         flags.append(f"compute capability {request.compute_capability}")
     return tuple(flags)

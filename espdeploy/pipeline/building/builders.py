@@ -6,6 +6,7 @@ from espdeploy import lazy
 from espdeploy.backends.tensorrt.api import RTX, TENSORRT
 from espdeploy.backends.trtexec.find import find
 from espdeploy.errors import MissingCapability
+from espdeploy.pipeline.machine import system_root
 from espdeploy.specs import DeviceProfile
 
 #: runtimes that build engines for NVIDIA GPUs, and the Python package of each
@@ -40,7 +41,7 @@ def _is_here(runtime: str) -> bool:
     if runtime in PACKAGES:
         return lazy.available(PACKAGES[runtime])
     try:
-        find(TRTEXEC)
+        find(TRTEXEC, root=system_root())
     except MissingCapability:
         return False
     return True

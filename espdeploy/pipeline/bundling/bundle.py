@@ -33,7 +33,7 @@ from espdeploy.pipeline.bundling.bundle_manifest import (
 from espdeploy.pipeline.bundling.bundle_tar import pack, packed
 from espdeploy.protocols import Progress
 from espdeploy.quantize.table import CalibrationTable, write_table
-from espdeploy.quantize.tensorrt_cache import constant_ranges, version_code, write_cache
+from espdeploy.quantize.tensorrt_cache import constant_ranges, operand_ranges, version_code, write_cache
 from espdeploy.specs import DeviceProfile
 
 #: where a table and a cache lie in a bundle
@@ -117,8 +117,11 @@ def _options(step: BuildStep | BenchStep) -> list[str]:
     values = dataclasses.asdict(step)
     if "batch" in values and values["batch"] is None:
         values["batch"] = "dynamic"
-    given = ((name, value) for name, value in values.items() if value is not None)
-    return [part for name, value in given for part in (f"--{name.replace('_', '-')}", f"{value}")]
+    found: list[str] = []
+    for name, value in values.items():
+        for one in value if isinstance(value, tuple) else (value,):
+            found += [] if one is None else [f"--{name.replace('_', '-')}", f"{one}"]
+    return found
 
 
 def _checked(request: BundleRequest) -> Path:
@@ -175,6 +178,8 @@ def _gathered(
             # a board without the package onnx knows the graph by its file alone; here they were compared node by node
             table = dataclasses.replace(table, onnx_sha256=sha256_of(onnx))
             notes.append("the calibration table was made from another file of the same graph, and now names this one")
+        if table.operands is None and lazy.available("onnx"):  # the board may not be able to read them off the graph
+            table = dataclasses.replace(table, operands=operand_ranges(onnx))
         write_table(table, path)
         items.append(packed(path, CALIBRATION))
         paths[TABLE_NAME] = path

@@ -53,6 +53,10 @@ class BuildStep:
 
     precision: str
     runtime: str | None = None
+    shapes: tuple[str, ...] = ()
+    dla: int | None = None
+    workspace_mb: float | None = None
+    optimization_level: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

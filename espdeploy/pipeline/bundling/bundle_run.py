@@ -13,6 +13,7 @@ from espdeploy import __version__
 from espdeploy.artifacts import check_replaceable, utc_now
 from espdeploy.errors import InputFileError, InternalError
 from espdeploy.pipeline.building.build import BuildRequest, Built, build_engine
+from espdeploy.pipeline.building.builder_options import BuilderOptions
 from espdeploy.pipeline.bundling.bundle import commands
 from espdeploy.pipeline.bundling.bundle_manifest import (
     BUNDLE,
@@ -36,7 +37,7 @@ from espdeploy.pipeline.measuring.request import Benched, BenchRequest
 from espdeploy.pipeline.measuring.targets import TargetRequest
 from espdeploy.protocols import Progress
 from espdeploy.recipes import device_profiles, read_device
-from espdeploy.specs import BenchSpec, DeviceProfile, ImageSize
+from espdeploy.specs import BenchSpec, DeviceProfile, ImageSize, ShapeRange
 
 #: where a device's facts may point: what is written there later must be the kernel's
 _DEVICE_FILES = "/sys/"
@@ -171,6 +172,12 @@ def _build_request(unpacked: _Unpacked) -> BuildRequest:
         precision=build.precision,
         runtime=build.runtime,
         calibration=unpacked.calibration,
+        options=BuilderOptions(
+            shapes=tuple(ShapeRange.parse(text) for text in build.shapes),
+            dla_core=build.dla,
+            workspace_mb=build.workspace_mb,
+            optimization_level=build.optimization_level,
+        ),
         command=shlex.join(command),
     )
 

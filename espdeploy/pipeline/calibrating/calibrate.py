@@ -20,7 +20,7 @@ from espdeploy.protocols import Progress, TensorInfo
 from espdeploy.quantize.algorithms import METHODS, amax
 from espdeploy.quantize.observe import Observation, observe
 from espdeploy.quantize.table import TABLE_SCHEMA, CalibrationTable, TensorRange, graph_sha256, write_table
-from espdeploy.quantize.tensorrt_cache import constant_ranges, version_code, write_cache
+from espdeploy.quantize.tensorrt_cache import constant_ranges, operand_ranges, version_code, write_cache
 from espdeploy.recipes import calibration_recipe
 from espdeploy.specs import CalibrationRecipe
 
@@ -316,6 +316,7 @@ def _table(request: CalibrateRequest, given: _Input, observation: Observation, m
         skipped=tuple(_below(path, given.chosen) for path in images.skipped) if images else (),
         constant=observation.constant,
         seed=given.seed,
+        operands=operand_ranges(request.onnx),
     )
 
 

@@ -17,10 +17,12 @@ from espdeploy.pipeline.engine_files.engine_file import engine_passport
 from espdeploy.pipeline.engine_files.passport import Passport
 
 ENGINE, GRAPH, WEIGHTS, DOWNLOAD, LEFTOVER = "engine", "graph", "weights", "download", "leftover"
+TIMINGS, KERNELS = "timings", "kernels"
 
 #: the digest in a name is what tells that espdeploy gave it
 _OWN = r"(?P<owner>.+\.[0-9a-f]{16}\.(?:onnx|engine))"
-_KEPT = re.compile(rf"{_OWN}(?:(?:\.\w+)?\.json)?")
+_KEPT = re.compile(rf"{_OWN}(?:(?:\.\w+)?\.json|\.kernels)?")
+_TIMINGS = re.compile(r"timing\.(?P<device>.+)\.[0-9a-f]{16}\.cache")
 _TEMPORARY = re.compile(rf"\.{_OWN}(?:\..+)?\.(?:lock|[0-9a-f]{{8}}\.part(?:\.[^.]+)?)")
 #: an exported graph is written without a lock; nothing takes longer between two writes
 _STILL_WRITTEN_S = 600.0
@@ -134,9 +136,14 @@ def _engine_entries(files: dict[str, _File]) -> Iterator[CacheEntry]:
         elif (match := _KEPT.fullmatch(name)) is not None:
             kept.setdefault(match["owner"], []).append(file)
     folder = engine_cache()
+    for name, file in files.items():
+        if (match := _TIMINGS.fullmatch(name)) is not None:
+            yield _entry(TIMINGS, name, f"timings that builds for {match['device']} share", [file])
     for name, parts in kept.items():
         if name in files:
             yield _engine(files[name].path, parts)
+        elif all(file.path.suffix == ".kernels" for file in parts):
+            yield _entry(KERNELS, name, "kernels that TensorRT-RTX compiled for an engine kept elsewhere", parts)
         else:
             yield _entry(LEFTOVER, name, "a passport without its engine", parts)
     for name, parts in temporary.items():

@@ -22,7 +22,6 @@ _PACKAGES = {
     **{name: (package, extra) for name, (_, _, package, extra) in RUNTIMES.items()},
     "tensorrt": ("tensorrt", "tensorrt"),
     "tensorrt-rtx": ("tensorrt_rtx", "rtx"),
-    "onnxruntime-gpu": ("onnxruntime", "gpu"),
 }
 
 

@@ -11,12 +11,18 @@ from espdeploy.artifacts import sha256_of
 from espdeploy.backends import onnx_precision
 from espdeploy.backends.registry import PRECISIONS, RUNTIMES, open_runner
 from espdeploy.backends.source import FileSource, onnx_path
+from espdeploy.backends.tensorrt.api import RTX, TENSORRT
+from espdeploy.backends.tensorrt.plan import EngineSource
 from espdeploy.devices.detect import Machine, detect, profile_for
 from espdeploy.errors import InputFileError, MissingCapability, UsageError, nearest
 from espdeploy.pipeline import capability
+from espdeploy.pipeline.engine_files.cache import engine_cache
 from espdeploy.pipeline.engine_files.passport import Passport, read_passport
+from espdeploy.pipeline.machine import system_root
 from espdeploy.protocols import Runner
 from espdeploy.specs import DeviceProfile, RunSpec
+
+_STEM_CHARS, _SHA_CHARS = 100, 16
 
 
 def check_precision(profile: DeviceProfile, precision: str) -> None:
@@ -57,12 +63,12 @@ def choose_runtime(profile: DeviceProfile, wanted: str | None, precision: str = 
 
 
 def check_is_here(profile: DeviceProfile) -> Machine:
-    """This machine, where it is the device that was named.
+    """This machine (or its stand-in, :mod:`espdeploy.pipeline.machine`), where it is the device that was named.
 
     Raises:
         MissingCapability: it is another one; nothing is measured under a wrong name.
     """
-    machine = detect()
+    machine = detect(system_root())
     if profile.kind == "cpu":
         return machine
     found = profile_for(machine)
@@ -82,7 +88,13 @@ def available_threads() -> int:
 
 
 def open_file(
-    path: Path, profile: DeviceProfile, *, runtime: str | None, precision: str | None, threads: int | None
+    path: Path,
+    profile: DeviceProfile,
+    *,
+    runtime: str | None,
+    precision: str | None,
+    threads: int | None,
+    cuda_graph: bool = True,
 ) -> Opened:
     """An engine or an ONNX file, ready to be entered.
 
@@ -92,11 +104,45 @@ def open_file(
         runtime: what to open it in; None: what its passport names, else the device's first that can.
         precision: what the user asked for; None: what the passport says, else what the graph is written for.
         threads: CPU threads; None: all that this process may use.
+        cuda_graph: launch the whole network as one CUDA graph, where it runs on a GPU.
 
     Raises:
         InputFileError: the file is missing, damaged, or not what its passport says.
         UsageError: the precision that was asked for is not the one it was built at, or as :func:`choose_runtime`.
         MissingCapability: as :func:`choose_runtime` and :func:`check_precision`.
+    """
+    chosen_precision, passport = examine(path, profile, precision)
+    named = passport.runtime if runtime is None and passport else runtime
+    chosen = choose_runtime(profile, named, chosen_precision)
+    spec = RunSpec(
+        runtime=chosen, precision=chosen_precision, threads=threads or available_threads(), cuda_graph=cuda_graph
+    )
+    source = _source(path, passport, chosen)
+    return Opened(runner=open_runner(source, spec), precision=chosen_precision, passport=passport)
+
+
+def _source(path: Path, passport: Passport | None, runtime: str) -> FileSource:
+    """The file, and for engines of TensorRT what they do not carry themselves."""
+    if runtime not in (TENSORRT, RTX):
+        return FileSource(path=path)
+    kernels = kernels_path(path, passport.sha256 if passport else sha256_of(path)) if runtime == RTX else None
+    return EngineSource(path=path, card=passport.card if passport else None, kernels=kernels)
+
+
+def kernels_path(engine: Path, sha256: str) -> Path:
+    """Where the kernels are kept that TensorRT-RTX compiles for an engine on this machine: in the engine cache, beside
+    the engine where that is there too."""
+    folder = engine_cache()
+    beside = engine.absolute().parent == folder.absolute()
+    name = engine.name if beside else f"{engine.stem[:_STEM_CHARS]}.{sha256[:_SHA_CHARS]}.engine"
+    return folder / f"{name}.kernels"
+
+
+def examine(path: Path, profile: DeviceProfile, precision: str | None) -> tuple[str, Passport | None]:
+    """The precision that a file runs at on a device, and its passport, after everything that can be checked unopened.
+
+    Raises:
+        InputFileError, UsageError, MissingCapability: as :func:`open_file`, but for the runtime.
     """
     if not path.exists():
         raise InputFileError(
@@ -115,12 +161,9 @@ def open_file(
             f"{path} was built for {passport.device}, and {profile.name} does not run {passport.runtime}",
             do=f"--device {passport.device}",
         )
-    chosen_precision = _precision_of(path, precision, passport)
-    check_precision(profile, chosen_precision)
-    named = passport.runtime if runtime is None and passport else runtime
-    chosen = choose_runtime(profile, named, chosen_precision)
-    spec = RunSpec(runtime=chosen, precision=chosen_precision, threads=threads or available_threads())
-    return Opened(runner=open_runner(FileSource(path=path), spec), precision=chosen_precision, passport=passport)
+    chosen = _precision_of(path, precision, passport)
+    check_precision(profile, chosen)
+    return chosen, passport
 
 
 def _precision_of(path: Path, wanted: str | None, passport: Passport | None) -> str:
@@ -131,7 +174,7 @@ def _precision_of(path: Path, wanted: str | None, passport: Passport | None) -> 
     """
     if wanted not in (None, *capability.PRECISIONS):
         raise UsageError(f'unknown precision "{wanted}"', why=nearest(str(wanted), capability.PRECISIONS))
-    own = passport.precision if passport else _declared(path)
+    own = passport.precision if passport else declared_precision(path)
     if wanted in (None, own) or (passport is None and own == "fp32" and wanted == "bf16"):
         return wanted or own
     made = "was built at" if passport else "is written for"
@@ -141,7 +184,7 @@ def _precision_of(path: Path, wanted: str | None, passport: Passport | None) -> 
     )
 
 
-def _declared(path: Path) -> str:
+def declared_precision(path: Path) -> str:
     """What a plain ONNX file is written for; what cannot be read is for the runtime to refuse."""
     onnx_path(FileSource(path=path), "espdeploy")
     try:

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import msgspec
 
-from espdeploy.artifacts import write_atomic
+from espdeploy.artifacts import ModelCard, write_atomic
 from espdeploy.errors import InputFileError
+from espdeploy.protocols import Dim
+from espdeploy.specs import ShapeRange
 
 PASSPORT_SCHEMA = 1
 
@@ -55,11 +57,13 @@ class Passport:
 
     ``rms_error_pct`` is how far its answers are from those of the graph that it was made of, as the root of the mean
     square error over the root mean square of the answers; None where no second runtime was there to ask.
-    ``kept`` names the layers left in a higher precision, with the reason.
+    ``kept`` names the layers left in a higher precision, with the reason. ``card`` is what the graph says of the
+    network, for engines that carry no metadata themselves; ``inputs`` are its inputs, a name for each open extent.
 
     Of engines for a GPU: ``compute_capability`` is what it was built for (None with TensorRT-RTX: its default set),
     ``gpu_clock_mhz`` the highest clock that the GPU was allowed while the kernels were chosen, ``flags`` what the
-    builder was told.
+    builder was told, ``shapes`` what open extents range over. ``dla_core`` is the accelerator that it was built for,
+    ``dla_share_pct`` how much of the network runs there; the rest runs on the GPU.
     """
 
     schema: int
@@ -91,6 +95,11 @@ class Passport:
     l4t: str | None = None
     gpu_clock_mhz: float | None = None
     flags: tuple[str, ...] = ()
+    card: ModelCard | None = None
+    inputs: dict[str, tuple[Dim, ...]] = field(default_factory=dict)
+    shapes: tuple[ShapeRange, ...] = ()
+    dla_core: int | None = None
+    dla_share_pct: float | None = None
 
     @property
     def performance_only(self) -> bool:

@@ -69,6 +69,7 @@ class Observed:
     simulated: bool = False
     idle_before_w: float | None
     idle_after_w: float | None
+    idle_util_pct: float | None
     thermal: Thermal
     accuracy: Accuracy | None
     command: str | None

@@ -18,6 +18,8 @@ _LOOK_EVERY_S = 2.0
 #: two runs at one frequency, one early and one late, should agree
 _REPEAT_LIMIT_PCT = 5.0
 _SWEEP_LEAST = 3
+#: readings of a clock that holds lie within this of its step
+_HELD_WITHIN = 0.01
 
 
 def order(frequencies_mhz: Sequence[float]) -> list[float]:
@@ -56,12 +58,19 @@ def over(records: Sequence[Record]) -> FrequencySensitivity | None:
     """The sensitivity over the records of one request; None where fewer than two frequencies are known."""
     points = []
     for record in records:
-        clock = record.device.gpu_freq_mhz
-        mhz = clock.set or clock.mean
+        mhz = _ran_at_mhz(record)
         if mhz is not None and not record.interrupted:
             times = record.latency_ms
             points.append(Point(frequency_mhz=mhz, mean_ms=times.mean, ci95_ms=times.ci95))
     return sensitivity(points)
+
+
+def _ran_at_mhz(record: Record) -> float | None:
+    """The step that was set; what was read under load instead where that was another; None where nothing is known."""
+    clock = record.device.gpu_freq_mhz
+    if clock.set is None or clock.mean is None:
+        return clock.set or clock.mean
+    return clock.set if abs(clock.mean / clock.set - 1) <= _HELD_WITHIN else clock.mean
 
 
 def together(records: Sequence[Record]) -> list[Record]:

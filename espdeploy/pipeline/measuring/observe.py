@@ -56,6 +56,7 @@ def observe(request: BenchRequest, target: Target, subject: Subject, setting: Se
         with Sampler(sources.monitors, clock=watch.clock, period_s=sources.period_s) as sampler:
             idle = _Idle(sampler, sources, watch.clock, seconds=sources.idle_s)
             idle_before_w = idle.mean_w(measured=False)
+            idle_util_pct = idle.gpu_util_pct()
             timed = subject.time(spec, watch.progress)
             idle_after_w = None if timed.measurement.interrupted else idle.mean_w(measured=True)
         end_c = hottest_c(setting.root)
@@ -76,6 +77,7 @@ def observe(request: BenchRequest, target: Target, subject: Subject, setting: Se
         simulated=setting.simulated,
         idle_before_w=idle_before_w,
         idle_after_w=idle_after_w,
+        idle_util_pct=idle_util_pct,
         thermal=Thermal(start_c=start_c, end_c=end_c, throttled=None),
         accuracy=None,
         command=request.command,
@@ -106,16 +108,28 @@ class _Idle:
 
     def __init__(self, sampler: Sampler, sources: Sources, clock: Clock, *, seconds: float) -> None:
         self._sampler, self._sources, self._clock, self._seconds = sampler, sources, clock, seconds
+        self._last_ns: tuple[int, int] | None = None
 
     def mean_w(self, *, measured: bool) -> float | None:
         """The mean over some seconds. Ctrl-C before the run ends everything; after it the measurement is complete."""
         if self._sources.power is None or self._seconds <= 0:
             return None
         start_ns = self._clock.now_ns()
+        self._last_ns = (start_ns, start_ns)
         try:
             self._clock.sleep_s(self._seconds)
         except KeyboardInterrupt:
             if not measured:
                 raise
             return None
-        return self._sampler.mean(self._sources.power.power_channel, start_ns=start_ns, end_ns=self._clock.now_ns())
+        self._last_ns = (start_ns, self._clock.now_ns())
+        return self._mean(self._sources.power.power_channel)
+
+    def gpu_util_pct(self) -> float | None:
+        """The GPU's mean load in the last idle time; None where nothing tells."""
+        return self._mean(self._sources.channel("gpu_util"))
+
+    def _mean(self, channel: str | None) -> float | None:
+        if channel is None or self._last_ns is None:
+            return None
+        return self._sampler.mean(channel, start_ns=self._last_ns[0], end_ns=self._last_ns[1])

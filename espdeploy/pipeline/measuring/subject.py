@@ -106,23 +106,32 @@ class ToolSubject:
     def time(self, spec: BenchSpec, progress: Progress) -> Timed:
         """Time it in a run of the tool."""
         done = time_with_tool(
-            self._tool, self._engine, spec=spec, clock=self._clock, progress=progress, shapes=self._asked()
+            self._tool,
+            self._engine,
+            spec=spec,
+            clock=self._clock,
+            progress=progress,
+            shapes=self._asked(),
+            dla_core=self._target.passport.dla_core if self._target.passport else None,
         )
         self._shapes = done.shapes or self._shapes
         return done.timed
 
     def _asked(self) -> tuple[InputShape, ...]:
-        """Shapes for an engine with dynamic inputs: its passport knows them, the request the batch."""
-        known = getattr(self._target.passport, "inputs", None) or {}
-        batch = self._request.batch or 1
-        return tuple(
-            InputShape(name=name, shape=tuple(extent if isinstance(extent, int) else batch for extent in shape))
-            for name, shape in known.items()
-            if any(not isinstance(extent, int) for extent in shape)
-        )
+        """Shapes for an engine with open extents: those that kernels were chosen for, at the batch asked for."""
+        passport, batch = self._target.passport, self._request.batch
+        if passport is None:
+            return ()
+        found = []
+        for item in passport.shapes:
+            named = passport.inputs.get(item.name, ())
+            only_batch = bool(named) and not isinstance(named[0], int) and item.smallest[0] != item.largest[0]
+            shape = (batch, *item.usual[1:]) if only_batch and batch is not None else item.usual
+            found.append(InputShape(name=item.name, shape=tuple(shape)))
+        return tuple(found)
 
 
 def card_of(target: Target, runner: Runner | None) -> ModelCard | None:
     """What is known of the network: by the engine itself, else by its passport."""
     own = runner.card if runner is not None else None
-    return own or getattr(target.passport, "card", None)
+    return own or (target.passport.card if target.passport is not None else None)

@@ -44,15 +44,18 @@ def time_with_tool(
     clock: Clock,
     progress: Progress,
     shapes: tuple[InputShape, ...] = (),
+    dla_core: int | None = None,
 ) -> ToolTimed:
     """Time an engine through the tool, with every option of the protocol given.
 
-    Latency is what the tool calls so: the time on the GPU, with the copies where ``spec.transfers`` asks for them.
+    Latency is what the tool calls so: the time on the GPU, with the copies where ``spec.transfers`` asks for them. What
+    runs on a DLA (``dla_core``) cannot be launched as a CUDA graph, and is not.
 
     Raises:
         EspdeployError: as :func:`~espdeploy.backends.trtexec.timing.time_engine`; ToolFailed where it wrote no rows.
     """
     began_ns: list[int] = []
+    cuda_graph = spec.cuda_graph and dla_core is None
 
     def watch(line: str) -> None:
         if is_start(line):
@@ -65,17 +68,19 @@ def time_with_tool(
             warmup_ms=round(spec.warmup_min_s * MS_PER_S),
             duration_s=max(1, round(spec.duration_min_s)),
             iterations=spec.trials,
-            cuda_graph=spec.cuda_graph,
+            cuda_graph=cuda_graph,
             spin_wait=spec.spin_wait,
             transfers=spec.transfers,
             inputs=shapes,
+            dla_core=dla_core,
         )
         run = time_engine(tool, plan, progress, watch=watch)
         with plan.times_json.open(encoding="utf-8", errors="replace") as stream:
             times = read_times(stream, warmup_ms=plan.warmup_ms)
     if not times.gpu_compute_ms.size or not began_ns:
         raise ToolFailed(
-            f"{tool.label} passed, and told no time of an inference", do="espdeploy doctor shows its release"
+            f"{tool.label} passed, and told no time of an inference",
+            do=f"make room in {tempfile.gettempdir()}, where it writes them; espdeploy doctor shows its release",
         )
     # without a line of its own the end of loading is not known, so the last one that says "inference" counts
     measurement = _measurement(times, spec, began_ns[-1])
@@ -85,7 +90,7 @@ def time_with_tool(
         way=Way(
             clock=f"{tool.kind} events",
             warmup_rule=_WARMUP_RULE,
-            cuda_graph=spec.cuda_graph,
+            cuda_graph=cuda_graph,
             spin_wait=spec.spin_wait,
             transfers="included" if spec.transfers else "excluded",
         ),

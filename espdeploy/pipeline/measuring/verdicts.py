@@ -34,6 +34,7 @@ def _evidence(seen: Observed) -> power_checks.Evidence:
         steps_mhz=facts.frequencies_mhz if facts else (),
         gpu_clock_mhz=readings.get(getattr(gpu, "gpu_freq_channel", None) or "", ()),
         gpu_util_pct=readings.get(getattr(gpu, "gpu_util_channel", None) or "", ()),
+        gpu_idle_util_pct=seen.idle_util_pct,
         throttle_reasons=_throttle_reasons(seen, readings),
         temperature_c=_hottest_c(seen, readings),
         competing=_competing(seen),

@@ -11,6 +11,7 @@ from pathlib import Path
 from espdeploy import store
 from espdeploy.devices.clocks import parse_frequencies
 from espdeploy.errors import InputFileError, UsageError
+from espdeploy.pipeline.capability import resolved_profile
 from espdeploy.pipeline.measuring.bench import check
 from espdeploy.pipeline.measuring.request import BenchRequest
 from espdeploy.pipeline.measuring.targets import TargetRequest
@@ -67,7 +68,7 @@ def request_of(cell: Cell, *, graph: Path | None = None) -> BenchRequest:
     )
     return BenchRequest(
         target=TargetRequest(
-            profile=device_profile(cell.device),
+            profile=resolved_profile(device_profile(cell.device)),
             engine=graph,
             model=None if graph else model,
             runtime=cell.runtime,

@@ -65,6 +65,8 @@ def a_pc_with(name: str, compute_capability: str) -> DeviceProfile:
         ("tx2", {"opset": 14}, "8.2", "--opset 13"),
         ("orin-nano", {"opset": 18, "tensorrt": (8, 5, 2)}, "TensorRT 8.5.2 reads opsets up to 17", "--opset 17"),
         ("desktop", {"opset": 26}, "25", "--opset 20"),
+        # builders
+        ("tx2", {"level": 3}, "8.6", "leave it away"),
         # accelerators
         ("orin-nano", {"dla": 0, "precision": "fp16"}, "", "GPU"),
         ("thor", {"dla": 0, "precision": "int8"}, "", "GPU"),
@@ -103,6 +105,7 @@ def test_what_is_not_there_is_refused(device: str, request_: dict[str, Any], tol
         ("cpu", {"opset": -3}, "opset -3"),
         ("orin", {"precision": "int8", "dla": -1}, "core -1"),
         ("cpu", {"tensorrt": (10, 0)}, "cpu"),
+        ("orin", {"level": 6}, "level 6"),
         ("desktop", {"compute_capability": "sm_89"}, "sm_89"),
         ("desktop", {"compute_capability": ""}, '""'),
         ("tx2", {"compute_capability": "8.9"}, "tx2"),
@@ -222,6 +225,14 @@ def test_slow_fp16_is_no_fp16() -> None:
 @pytest.mark.parametrize("found", [(), (dataclasses.replace(RTX_3090, compute_capability=None),)])
 def test_without_a_gpu_that_tells_the_profile_stays(found: tuple[Gpu, ...]) -> None:
     assert capability.with_gpu_present(profile("desktop"), machine(*found)) == profile("desktop")
+
+
+def test_what_is_checked_later_knows_the_card_that_is_here() -> None:
+    turing = Gpu(index=0, name="RTX 2080 Ti", compute_capability="7.5", memory_total_mb=None)
+    known = capability.resolved_profile(profile("desktop"), machine(turing))
+    assert known == a_pc_with("RTX 2080 Ti", "7.5")
+    assert capability.resolved_profile(profile("desktop"), machine()) == profile("desktop")
+    assert capability.resolved_profile(profile("tx2")) == profile("tx2")
 
 
 def test_a_card_in_this_machine_changes_no_other_device() -> None:

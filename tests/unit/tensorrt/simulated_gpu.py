@@ -279,6 +279,54 @@ class Context:
         made[:] = given * SCALE
 
 
+class RuntimeCache:
+    """Kernels by name; one of another release is refused, and nothing of it taken (IRuntimeCache.deserialize)."""
+
+    HEAD = b"kernels of 1.7: "
+
+    def __init__(self) -> None:
+        self.kernels: set[str] = set()
+
+    def deserialize(self, blob: bytes) -> bool:
+        fits = blob.startswith(self.HEAD)
+        if fits:
+            self.kernels |= set(blob[len(self.HEAD) :].decode().split())
+        return fits
+
+    def serialize(self) -> bytes:
+        return self.HEAD + " ".join(sorted(self.kernels)).encode()
+
+
+class RuntimeConfig:
+    """How an execution context is made."""
+
+    cuda_graph_strategy: Any = None
+    cache: RuntimeCache | None = None
+
+    def create_runtime_cache(self) -> RuntimeCache:
+        return RuntimeCache()
+
+    def set_runtime_cache(self, cache: RuntimeCache) -> bool:
+        self.cache = cache
+        return True
+
+
+class RtxEngine(Engine):
+    """An engine of TensorRT-RTX: ``compiled`` counts the kernels that no runtime cache had."""
+
+    compiled = 0
+
+    def create_runtime_config(self) -> RuntimeConfig:
+        return RuntimeConfig()
+
+    def create_execution_context(self, config: RuntimeConfig | None = None) -> Context:
+        cache = config.cache if config is not None and config.cache is not None else RuntimeCache()
+        wanted = {"multiply", "copy"}
+        self.compiled += len(wanted - cache.kernels)
+        cache.kernels |= wanted
+        return super().create_execution_context()
+
+
 def tensorrt(engine: Engine | None) -> Any:
     """A module whose runtime opens ``engine``, or refuses where there is none."""
     severity = enum.Enum("Severity", "INTERNAL_ERROR ERROR WARNING INFO VERBOSE")
@@ -299,4 +347,5 @@ def tensorrt(engine: Engine | None) -> Any:
     module.ILogger, module.Runtime = Logger, Opener
     module.TensorIOMode = SimpleNamespace(INPUT="INPUT", OUTPUT="OUTPUT")
     module.LayerInformationFormat = SimpleNamespace(JSON="json")
+    module.CudaGraphStrategy = SimpleNamespace(WHOLE_GRAPH_CAPTURE="whole")
     return module

@@ -15,8 +15,9 @@ import pytest
 from espdeploy.backends.tensorrt.api import RTX, Api
 from espdeploy.backends.tensorrt.build import build
 from espdeploy.backends.tensorrt.engine_file import recognise
-from espdeploy.backends.tensorrt.plan import ShapeProfile, TensorRTPlan
+from espdeploy.backends.tensorrt.plan import TensorRTPlan
 from espdeploy.errors import EspdeployError, MissingCapability, ToolFailed, UsageError
+from espdeploy.specs import ShapeRange
 
 Plans = Callable[..., TensorRTPlan]
 Write = Callable[..., Path]
@@ -99,21 +100,21 @@ def test_a_folder_is_refused_before_the_build(api: Api, net: Path, plan_for: Pla
         build(plan_for(api, net, engine=tmp_path), api.kind)
 
 
-def shapes(*batches: int, name: str = "input", rest: tuple[int, ...] = (3, 8, 8)) -> tuple[ShapeProfile, ...]:
+def shapes(*batches: int, name: str = "input", rest: tuple[int, ...] = (3, 8, 8)) -> tuple[ShapeRange, ...]:
     low, usual, high = ((batch, *rest) for batch in batches)
-    return (ShapeProfile(name=name, min=low, opt=usual, max=high),)
+    return (ShapeRange(name=name, smallest=low, usual=usual, largest=high),)
 
 
 def test_a_dynamic_batch_is_built_for_its_range(api: Api, write_onnx: Write, plan_for: Plans) -> None:
-    plan = plan_for(api, write_onnx(OPEN_BATCH), profiles=shapes(1, 2, 4))
+    plan = plan_for(api, write_onnx(OPEN_BATCH), inputs=shapes(1, 2, 4))
     assert build(plan, api.kind).size_mb > 0
 
 
 @pytest.mark.parametrize(
     ("text", "option"),
     [
-        (OPEN_BATCH, "--shapes input=1x3x8x8:4x3x8x8:8x3x8x8"),
-        (OPEN_SIZE, "--shapes input=1x3x512x1024:4x3x512x1024:8x3x512x1024"),
+        (OPEN_BATCH, "--shapes input=1x3x8x8..4x3x8x8..8x3x8x8"),
+        (OPEN_SIZE, "--shapes input=1x3x512x1024..4x3x512x1024..8x3x512x1024"),
     ],
 )
 def test_a_missing_range_names_the_option(api: Api, write_onnx: Write, plan_for: Plans, text: str, option: str) -> None:
@@ -123,7 +124,7 @@ def test_a_missing_range_names_the_option(api: Api, write_onnx: Write, plan_for:
 
 
 @pytest.mark.parametrize(
-    ("profiles", "words"),
+    ("ranges", "words"),
     [
         (shapes(1, 2, 4, name="image"), "image"),
         (shapes(1, 2, 4, rest=(4, 8, 8)), "1x4x8x8"),
@@ -131,10 +132,10 @@ def test_a_missing_range_names_the_option(api: Api, write_onnx: Write, plan_for:
     ],
 )
 def test_a_range_that_does_not_fit_is_refused(
-    api: Api, write_onnx: Write, plan_for: Plans, profiles: tuple[ShapeProfile, ...], words: str
+    api: Api, write_onnx: Write, plan_for: Plans, ranges: tuple[ShapeRange, ...], words: str
 ) -> None:
     with pytest.raises(UsageError, match=words):
-        build(plan_for(api, write_onnx(OPEN_BATCH), profiles=profiles), api.kind)
+        build(plan_for(api, write_onnx(OPEN_BATCH), inputs=ranges), api.kind)
 
 
 @pytest.mark.parametrize("capability", ["9.0", "8", "SM89", ""])

@@ -10,8 +10,9 @@ import pytest
 
 from espdeploy.backends.tensorrt import api as apis
 from espdeploy.backends.tensorrt.checks import check_plan
-from espdeploy.backends.tensorrt.plan import ShapeProfile, TensorRTPlan
+from espdeploy.backends.tensorrt.plan import TensorRTPlan
 from espdeploy.errors import EspdeployError, InputFileError, MissingCapability, UsageError
+from espdeploy.specs import ShapeRange
 
 
 def release(kind: str, *version: int) -> apis.Api:
@@ -32,8 +33,8 @@ def plan(**settings: Any) -> TensorRTPlan:
     return TensorRTPlan(**{"onnx": Path("f.onnx"), "engine": Path("f.engine"), "precision": "fp32", **settings})
 
 
-def profile(*shapes: tuple[int, ...]) -> ShapeProfile:
-    return ShapeProfile(name="input", min=shapes[0], opt=shapes[1], max=shapes[2])
+def over(*shapes: tuple[int, ...]) -> ShapeRange:
+    return ShapeRange(name="input", smallest=shapes[0], usual=shapes[1], largest=shapes[2])
 
 
 @pytest.mark.parametrize(
@@ -54,8 +55,10 @@ def profile(*shapes: tuple[int, ...]) -> ShapeProfile:
         (RTX, {"precision": "int8"}, UsageError, "int8"),
         (RTX, {"dla_core": 0, "precision": "fp16", "typed_graph": True}, MissingCapability, "DLA"),
         (RTX, {"timing_cache": Path("t")}, UsageError, "timing cache"),
-        (RTX, {"profiles": (profile((1, 3), (4, 3), (2, 3)),)}, UsageError, "1x3, 4x3, 2x3"),
-        (RTX, {"profiles": (profile((1, 3), (1, 3, 2), (2, 3)),)}, UsageError, "1x3x2"),
+        (RTX, {"optimization_level": 3}, UsageError, "same engine at every optimization level"),
+        (TEN, {"precision": "fp16", "dla_core": 0, "inputs": (over((1, 3), (2, 3), (4, 3)),)}, UsageError, "DLA"),
+        (RTX, {"inputs": (over((1, 3), (4, 3), (2, 3)),)}, UsageError, "1x3, 4x3, 2x3"),
+        (RTX, {"inputs": (over((1, 3), (1, 3, 2), (2, 3)),)}, UsageError, "1x3x2"),
     ],
 )
 def test_what_cannot_be_is_refused(api: apis.Api, settings: Any, kind: type[EspdeployError], words: str) -> None:
@@ -72,7 +75,7 @@ def test_what_cannot_be_is_refused(api: apis.Api, settings: Any, kind: type[Espd
         (TEN, {"precision": "fp16", "dla_core": 1, "timing_cache": Path("t"), "optimization_level": 5}),
         (ELEVEN, {"precision": "int8", "typed_graph": True}),
         (RTX, {"precision": "mixed", "typed_graph": True, "compute_capability": "8.9"}),
-        (RTX, {"profiles": (profile((1, 3), (4, 3), (8, 3)),)}),
+        (RTX, {"inputs": (over((1, 3), (4, 3), (8, 3)),)}),
     ],
 )
 def test_what_can_be_is_not(api: apis.Api, settings: Any) -> None:

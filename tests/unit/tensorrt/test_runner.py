@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 
 from espdeploy import lazy
+from espdeploy.artifacts import ModelCard
 from espdeploy.backends.source import FileSource, ModuleSource
 from espdeploy.backends.tensorrt import api as apis
 from espdeploy.backends.tensorrt import cuda, settings
 from espdeploy.backends.tensorrt.build import build
 from espdeploy.backends.tensorrt.log import Log
-from espdeploy.backends.tensorrt.plan import TensorRTPlan
+from espdeploy.backends.tensorrt.plan import EngineSource, TensorRTPlan
 from espdeploy.backends.tensorrt.runner import TensorRTRtxRunner, TensorRTRunner
 from espdeploy.errors import InputFileError, MissingCapability, UsageError
 from espdeploy.specs import RunSpec
@@ -77,6 +78,61 @@ def opened(simulated: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         return TensorRTRunner(FileSource(path=file), SPEC, **settings)
 
     return make
+
+
+@pytest.fixture
+def opened_rtx(simulated: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """A runner of TensorRT-RTX for a simulated engine, which keeps its kernels where it is told."""
+
+    def make(engine: Any, kernels: Path) -> TensorRTRunner:
+        module, version = simulated.tensorrt(engine), (1, 7, 1)
+        abilities = apis.abilities_of(apis.RTX, version)
+        api = apis.Api(kind=apis.RTX, module=module, version=version, abilities=abilities, log=Log(module))
+        monkeypatch.setattr(apis, "load", lambda kind: api)
+        file = tmp_path / "f.engine"
+        file.write_bytes(struct.pack("<4sIQQ4B", b"vtrt", 0, 2, 28, 1, 7, 1, 116))
+        return TensorRTRtxRunner(EngineSource(path=file, kernels=kernels), SPEC)
+
+    return make
+
+
+def test_kernels_are_compiled_once_and_kept_for_the_next_start(
+    opened_rtx: Opened, simulated: ModuleType, gpu: Any, tmp_path: Path
+) -> None:
+    kept = tmp_path / "cache" / "f.kernels"
+    counts = []
+    for _ in range(2):
+        engine = simulated.RtxEngine(gpu)
+        with opened_rtx(engine, kept) as runner:
+            np.testing.assert_array_equal(runner.infer({"input": images(2)})["output"], images(2) * 3)
+        counts.append(engine.compiled)
+    assert counts == [2, 0]
+    written_ns = kept.stat().st_mtime_ns
+    with opened_rtx(simulated.RtxEngine(gpu), kept):
+        pass
+    assert kept.stat().st_mtime_ns == written_ns  # nothing new was learnt
+    kept.write_bytes(b"of another release")
+    engine = simulated.RtxEngine(gpu)
+    with opened_rtx(engine, kept):
+        pass
+    assert engine.compiled == 2
+    assert kept.read_bytes().startswith(simulated.RuntimeCache.HEAD)
+
+
+def test_kernels_that_cannot_be_kept_cost_time_alone(
+    opened_rtx: Opened, simulated: ModuleType, gpu: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    engine = simulated.RtxEngine(gpu)
+    with opened_rtx(engine, tmp_path / "file" / "f.kernels") as runner:
+        np.testing.assert_array_equal(runner.infer({"input": images(1)})["output"], images(1) * 3)
+    assert engine.compiled == 2
+
+
+def test_an_engine_has_the_card_of_its_passport(simulated: ModuleType, gpu: Any, tmp_path: Path) -> None:
+    card = ModelCard(name="espnet", task="segmentation", settings={})
+    runner = TensorRTRunner(EngineSource(path=tmp_path / "f.engine", card=card), SPEC)
+    assert runner.card == card
 
 
 @pytest.mark.parametrize("batch", [1, 2, 4])

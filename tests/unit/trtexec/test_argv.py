@@ -10,16 +10,18 @@ from typing import Any
 import pytest
 
 from espdeploy.backends.trtexec.argv import build_argv, profile_argv, time_argv
-from espdeploy.backends.trtexec.plan import BuildPlan, InputRange, InputShape, ProfilePlan, TimePlan
+from espdeploy.backends.trtexec.plan import BuildPlan, InputShape, ProfilePlan, TimePlan
 from espdeploy.backends.trtexec.tool import Tool
 from espdeploy.errors import MissingCapability, UsageError
+from espdeploy.specs import ShapeRange
 
 PLAN = BuildPlan(onnx=Path("net.onnx"), engine=Path("net.engine"), precision="fp16", workspace_mb=1024)
 TIME = TimePlan(
     engine=Path("net.engine"), times_json=Path("times.json"), cuda_graph=True, spin_wait=False, transfers=True
 )
 PROFILE = ProfilePlan(engine=Path("net.engine"), profile_json=Path("profile.json"))
-BATCH = InputRange(name="input", smallest=(1, 3, 8, 16), usual=(4, 3, 8, 16), largest=(8, 3, 8, 16))
+BATCH = ShapeRange(name="input", smallest=(1, 3, 8, 16), usual=(4, 3, 8, 16), largest=(8, 3, 8, 16))
+ONE_BATCH = replace(BATCH, smallest=BATCH.usual, largest=BATCH.usual)
 
 
 def trtexec(*version: int) -> Tool:
@@ -39,7 +41,7 @@ def test_the_build_command_of_8_2_in_full() -> None:
         "precision": "int8",
         "calibration_cache": Path("net.cache"),
         "opset": 13,
-        "inputs": (BATCH,),
+        "inputs": (ONE_BATCH,),
         "dla_core": 0,
         "timing_cache": Path("t.cache"),
         "layer_info": Path("layers.json"),
@@ -54,9 +56,9 @@ def test_the_build_command_of_8_2_in_full() -> None:
         "--fp16",
         "--int8",
         "--calib=net.cache",
-        "--minShapes=input:1x3x8x16",
+        "--minShapes=input:4x3x8x16",
         "--optShapes=input:4x3x8x16",
-        "--maxShapes=input:8x3x8x16",
+        "--maxShapes=input:4x3x8x16",
         "--useDLACore=0",
         "--allowGPUFallback",
         "--timingCacheFile=t.cache",
@@ -119,8 +121,8 @@ def test_rtx_builds_for_a_gpu_that_is_not_here() -> None:
             UsageError,
             "would be ignored",
         ),
-        (trtexec(8, 2, 1), {"opset": 17}, UsageError, "TensorRT 8.5 is the first that reads it"),
-        (trtexec(8, 6, 1), {"opset": 20}, UsageError, "--opset 19"),
+        (trtexec(8, 2, 1), {"opset": 17}, MissingCapability, "TensorRT 8.5 is the first that reads it"),
+        (trtexec(8, 6, 1), {"opset": 20}, MissingCapability, "--opset 19"),
         (trtexec(8, 6), {"compute_capability": "8.9"}, UsageError, "builds for the GPU that it runs on"),
         (RTX, {"precision": "fp32", "compute_capability": "sm89"}, UsageError, "8.9"),
         (RTX, {"precision": "fp32", "timing_cache": Path("t")}, UsageError, "timing cache"),
@@ -128,6 +130,8 @@ def test_rtx_builds_for_a_gpu_that_is_not_here() -> None:
         (trtexec(8, 2), {"precision": "fp32", "dla_core": 0}, UsageError, "FP16 and INT8 only"),
         (trtexec(8, 5), {"optimization_level": 3}, MissingCapability, "came with TensorRT 8.6"),
         (trtexec(8, 6), {"optimization_level": 6}, UsageError, "0 to 5"),
+        (RTX, {"precision": "fp32", "optimization_level": 3}, UsageError, "where the engine runs"),
+        (trtexec(8, 5), {"inputs": (BATCH,), "dla_core": 0}, UsageError, "--shapes input=4x3x8x16"),
         (trtexec(8, 2), {"inputs": (replace(BATCH, usual=(9, 3, 8, 16)),)}, UsageError, "cannot range over"),
         (trtexec(8, 2), {"inputs": (replace(BATCH, smallest=(3, 8, 16)),)}, UsageError, "of one rank"),
         (trtexec(8, 2), {"inputs": (replace(BATCH, name="a,b"),)}, UsageError, "rename the input"),
@@ -195,7 +199,7 @@ def test_every_option_is_one_of_the_release(tool: Callable[[str], Tool], release
     there = tool(release)
     plan = replace(PLAN, inputs=(BATCH,), layer_info=Path("l"), typed_graph=there.typed)
     if not there.is_rtx:
-        plan = replace(plan, dla_core=0, timing_cache=Path("t"))
+        plan = replace(plan, dla_core=0, inputs=(ONE_BATCH,), timing_cache=Path("t"))
     if there.is_rtx:
         plan = replace(plan, compute_capability="8.9")
     elif there.version >= (8, 6):

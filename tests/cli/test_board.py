@@ -1,0 +1,290 @@
+"""`espdeploy bench --device tx2` on a stand-in TX2, here and over a real SSH server, against its exact figures."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from tests.cli import sshd
+from tests.cli.boards import tiny_onnx
+
+_INSTALL = Path(__file__).parents[1] / "fakes/tx2/install.py"
+_DURATION_S = 5
+_QUICK = ("--trials", "20", "--duration-s", "1", "--warmup-s", "0.2", "--idle-s", "0.5")
+
+
+def _stand_in() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("tx2_install", _INSTALL)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["tx2_install"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@dataclasses.dataclass
+class Bench:
+    """A board with an engine built for it, and the command line that sees the board."""
+
+    board: Any
+    engine: Path
+    folder: Path
+    environment: dict[str, str]
+
+    def run(self, *arguments: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.argv(arguments), env=self.environment, cwd=self.folder, capture_output=True, text=True, check=False
+        )
+
+    def argv(self, arguments: tuple[object, ...]) -> list[str]:
+        return [sys.executable, "-m", "espdeploy", *(str(item) for item in arguments)]
+
+    def bench(self, *arguments: object) -> subprocess.CompletedProcess[str]:
+        return self.run("bench", self.engine, "--device", "tx2", *arguments)
+
+    def clocks(self) -> tuple[int, int]:
+        return self.board.hz("min_freq"), self.board.hz("max_freq")
+
+
+@pytest.fixture(scope="module")
+def on_board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    folder = tmp_path_factory.mktemp("tx2")
+    # without leakage the power depends on clock and load alone, so that energy has a closed form
+    with _stand_in().install(folder / "board", leakage_w=0.0) as board:
+        environment = {**os.environ, **board.environment, "ESPDEPLOY_CACHE": str(folder / "cache"), "NO_COLOR": "1"}
+        bench = Bench(board=board, engine=folder / "net.engine", folder=folder, environment=environment)
+        tiny_onnx(folder / "net.onnx")
+        built = bench.run("build", folder / "net.onnx", "--device", "tx2", "--precision", "fp16", "-o", bench.engine)
+        assert built.returncode == 0, built.stderr
+        yield bench
+
+
+@pytest.fixture(autouse=True)
+def _sound(on_board: Bench) -> Iterator[None]:
+    yield
+    on_board.board.clear_faults()
+
+
+def _power_w(mhz: float, load: float) -> float:
+    module = _stand_in()
+    state = module.State(mhz=mhz, load=load, temperature_c=40.0)
+    return float(sys.modules["tx2_physics"].rails_w(state, module.Options(leakage_w=0.0))["VDD_IN"])
+
+
+def test_times_energy_and_sensitivity_are_the_boards_own(on_board: Bench) -> None:
+    """The whole command over two frequencies: nearest steps, closed forms, clocks as they were, marked as simulated."""
+    before = on_board.clocks()
+    done = on_board.bench(
+        "--freq", "624,1134", "--trials", "50", "--duration-s", _DURATION_S, "--warmup-s", "0.5", "--idle-s", "1",
+        "--results", on_board.folder / "results", "--json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert on_board.clocks() == before
+    records = json.loads(done.stdout)
+    truth = on_board.board.truth()
+    assert [record["device"]["gpu_freq_mhz"] for record in records] == [
+        {"requested": 624.0, "set": 624.75, "mean": 624.75},
+        {"requested": 1134.0, "set": 1122.0, "mean": 1122.0},
+    ]
+    for record in records:
+        mhz = record["device"]["gpu_freq_mhz"]["set"]
+        latency_ms = truth.latency_ms(mhz, precision="fp16")
+        assert record["gpu_latency_ms"]["mean"] == pytest.approx(latency_ms, rel=0.005)
+        power, idle_w = record["power"], _power_w(mhz, 0.0)
+        assert power["idle_before_w"] == pytest.approx(idle_w, rel=0.01)
+        # nothing but the run: the tool keeps the GPU busy from the first inference to the last
+        assert power["energy_per_inference_j"] == pytest.approx(_power_busy(record, truth) / record["fps"], rel=0.01)
+        net_j = (_power_busy(record, truth) - idle_w) / record["fps"]
+        assert power["net_energy_per_inference_j"] == pytest.approx(net_j, rel=0.02)
+        assert power["rails"] == ["VDD_IN"]
+        assert record["device"]["simulated"]
+        assert record["device"]["power_mode"] == "MAXN"
+    exact = abs(truth.sensitivity(624.75, 1122.0, precision="fp16"))
+    assert records[0]["frequency_sensitivity"]["span"]["value"] == pytest.approx(exact, abs=0.02)
+    report = on_board.run("report", on_board.folder / "results", "-o", on_board.folder / "report.html")
+    assert report.returncode == 0, report.stderr
+    assert "SIMULATED" in (on_board.folder / "report.html").read_text()
+
+
+def _power_busy(record: Any, truth: Any) -> float:
+    """The model's power at the clock of a record, with the load and the busy core that it had."""
+    module = _stand_in()
+    mhz = record["device"]["gpu_freq_mhz"]["set"]
+    state = module.State(mhz=mhz, load=1.0, temperature_c=40.0, host_busy=True)
+    return float(truth.power_w("VDD_IN", state))
+
+
+def test_tegrastats_tells_the_same_power(on_board: Bench) -> None:
+    done = on_board.bench(
+        "--freq", "854.25", "--freq-strict", "--trials", "20", "--duration-s", "3", "--warmup-s", "0.5",
+        "--power-source", "tegrastats", "--results", "tegra", "--json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    record = json.loads(done.stdout)
+    assert record["power"]["source"] == "tegrastats"
+    assert record["power"]["mean_w"] == pytest.approx(_power_busy(record, on_board.board.truth()), rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("fault", "value", "more", "code", "said"),
+    [
+        ("no_root", True, (), 3, "cannot write"),
+        ("clock_ignored", True, (), 0, "did not hold"),
+        ("throttling", 40, (), 0, "held itself back"),
+        ("competitor", True, (), 0, "busy before the run"),
+        ("trtexec_crash", True, (), 4, "crashed"),
+        ("full_disk", True, (), 4, "make room"),
+        ("telemetry_stops", True, ("--power-source", "tegrastats"), 3, "prints nothing"),
+        ("telemetry_floods", True, ("--power-source", "tegrastats"), 4, "floods"),
+    ],
+)
+def test_what_goes_wrong_is_said_and_clocks_are_as_they_were(  # noqa: PLR0917 - the columns of the table above
+    on_board: Bench, fault: str, value: Any, more: tuple[str, ...], code: int, said: str
+) -> None:
+    before = on_board.clocks()
+    on_board.board.set_fault(fault, value)
+    done = on_board.bench("--freq", "854.25", *_QUICK, *more, "--results", f"faults-{fault}")
+    on_board.board.clear_faults()
+    assert done.returncode == code, done.stderr
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert on_board.clocks() == before
+    kept = list((on_board.folder / f"faults-{fault}").glob("*.json"))
+    assert len(kept) == (1 if code == 0 else 0)
+
+
+def test_a_frequency_above_the_power_mode_is_refused_before_anything_is_set(on_board: Bench) -> None:
+    done = on_board.bench("--freq", "1300.5", "--power-mode", "MAXQ", *_QUICK, "--results", "capped")
+    assert done.returncode == 2
+    assert "MAXQ" in done.stderr
+    assert "MAXN" in done.stderr  # the mode that allows it
+    assert "--freq-strict" in on_board.bench("--freq-strict", *_QUICK).stderr
+
+
+def test_a_dry_run_names_the_commands_and_touches_nothing(on_board: Bench) -> None:
+    before = on_board.clocks()
+    done = on_board.bench("--freq", "824", "--dry-run", "--json")
+    assert done.returncode == 0, done.stderr
+    steps = json.loads(done.stdout)["steps"]
+    text = "\n".join(f"{step['what']} {step['command']}" for step in steps)
+    assert "824 -> 854.25" in text
+    assert "854250000" in text
+    assert "--loadEngine=" in text
+    assert on_board.clocks() == before
+
+
+@pytest.fixture(scope="module")
+def server(on_board: Bench, tmp_path_factory: pytest.TempPathFactory) -> Iterator[sshd.Server]:
+    if not sshd.USABLE:
+        pytest.skip(sshd.MISSING)
+    folder = tmp_path_factory.mktemp("sshd")
+    there = {**on_board.board.environment, "ESPDEPLOY_CACHE": str(folder / "there"), "NO_COLOR": "1"}
+    there["PATH"] = str(on_board.board.bin)
+    with sshd.serving(folder, there) as server:
+        yield server
+
+
+@pytest.fixture
+def away(on_board: Bench, server: sshd.Server, tmp_path: Path) -> Bench:
+    """The command line of a machine that knows the board by SSH alone."""
+    environment = {
+        **{name: text for name, text in os.environ.items() if name != "ESPDEPLOY_SYSTEM_ROOT"},
+        **server.environment,
+        "XDG_CACHE_HOME": str(tmp_path / "cache"),
+        "NO_COLOR": "1",
+    }
+    return dataclasses.replace(on_board, folder=tmp_path, environment=environment)
+
+
+def test_the_record_comes_back_whole_from_a_file_with_any_name(away: Bench) -> None:
+    graph = away.folder / "a net's $(reboot) `x`.onnx"
+    tiny_onnx(graph)
+    before = away.clocks()
+    done = away.run(
+        "bench", graph, "--device", "tx2", "--precision", "fp16", "--freq", "824", *_QUICK, "--results",
+        "here too", "--host", "board", "--json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    (kept,) = (away.folder / "here too").glob("*.json")
+    assert json.loads(kept.read_text())["id"] == told["id"]
+    assert told["device"]["gpu_freq_mhz"]["set"] == 854.25
+    assert told["device"]["simulated"]
+    assert "board: requested" in done.stderr or "requested 824 -> 854.25 MHz" in told["notes"]
+    assert away.clocks() == before
+
+
+def test_a_lost_connection_ends_the_command_there_and_clocks_are_put_back(away: Bench, server: sshd.Server) -> None:
+    before = away.clocks()
+    away.board.set_fault("dropped_connection", server.process)
+    done = away.bench("--freq", "1122", "--trials", "20", "--duration-s", "4", "--host", "board")
+    assert done.returncode == 3
+    assert "board does not answer" in done.stderr or "connection to board failed" in done.stderr
+    _until(lambda: away.clocks() == before)
+    assert not list(away.folder.glob("results/*.json"))
+
+
+def test_ctrl_c_here_ends_it_there(away: Bench) -> None:
+    before = away.clocks()
+    arguments = ("bench", away.engine, "--device", "tx2", "--freq", "1122", "--duration-s", "60", "--host", "board")
+    running = subprocess.Popen(
+        away.argv(arguments), env=away.environment, cwd=away.folder, stderr=subprocess.PIPE, text=True
+    )
+    _until(lambda: away.board.hz("min_freq") == 1_122_000_000)
+    running.send_signal(signal.SIGINT)
+    _, told = running.communicate(timeout=30)
+    assert running.returncode == 130, told
+    _until(lambda: away.clocks() == before)
+
+
+@pytest.mark.parametrize(
+    ("host", "more", "code", "said"),
+    [
+        ("-oProxyCommand=id", (), 2, "is no host"),
+        ("a host", (), 2, "is no host"),
+        ("nowhere.invalid", (), 3, "nothing resolves"),
+        ("board", ("--remote-espdeploy", "/not/there"), 3, "has no /not/there"),
+        ("board", ("--container", "image"), 3, "has no docker"),
+    ],
+)
+def test_a_host_that_is_not_as_needed(
+    away: Bench, host: str, more: tuple[str, ...], code: int, said: str
+) -> None:
+    done = away.run("doctor", "--host", host, *more)
+    assert done.returncode == code
+    assert said in done.stderr
+    assert len(done.stderr.strip().splitlines()) <= 6
+
+
+def test_a_key_that_is_refused_and_a_server_that_is_gone(away: Bench, server: sshd.Server) -> None:
+    text = server.config.read_text()
+    stranger = away.folder / "config"
+    stranger.write_text(text.replace("/key", "/host"))
+    away.environment["ESPDEPLOY_SSH"] = f"ssh -F {stranger}"
+    refused = away.run("doctor", "--host", "board")
+    assert refused.returncode == 3
+    assert "refuses the key" in refused.stderr
+    stranger.write_text(text.replace("HostName 127.0.0.1\n Port ", "HostName 127.0.0.1\n Port 1 #"))
+    gone = away.run("doctor", "--host", "board")
+    assert gone.returncode == 3
+    assert "accepts no SSH connections" in gone.stderr
+
+
+def _until(there: Any, within_s: float = 30.0) -> None:
+    until_s = time.monotonic() + within_s
+    while not there():
+        assert time.monotonic() < until_s, "it did not come to that in time"
+        time.sleep(0.05)
