@@ -12,12 +12,13 @@ from espdeploy.backends import onnx_precision
 from espdeploy.backends.registry import PRECISIONS, RUNTIMES, open_runner
 from espdeploy.backends.source import FileSource, onnx_path
 from espdeploy.backends.tensorrt.api import RTX, TENSORRT
+from espdeploy.backends.tensorrt.engine_file import recognise
 from espdeploy.backends.tensorrt.plan import EngineSource
 from espdeploy.devices.detect import Machine, detect, profile_for
 from espdeploy.errors import InputFileError, MissingCapability, UsageError, nearest
 from espdeploy.pipeline import capability
 from espdeploy.pipeline.engine_files.cache import engine_cache
-from espdeploy.pipeline.engine_files.passport import Passport, read_passport
+from espdeploy.pipeline.engine_files.passport import Passport, passport_path, read_passport
 from espdeploy.pipeline.machine import system_root
 from espdeploy.protocols import Runner
 from espdeploy.specs import DeviceProfile, RunSpec
@@ -161,9 +162,26 @@ def examine(path: Path, profile: DeviceProfile, precision: str | None) -> tuple[
             f"{path} was built for {passport.device}, and {profile.name} does not run {passport.runtime}",
             do=f"--device {passport.device}",
         )
+    if passport is None:
+        _refuse_unknown_engine(path)
     chosen = _precision_of(path, precision, passport)
     check_precision(profile, chosen)
     return chosen, passport
+
+
+def _refuse_unknown_engine(path: Path) -> None:
+    """An engine that nobody vouches for: what it computes in, and of what, is not known, so its figures mean nothing.
+
+    Raises:
+        InputFileError: it is an engine of TensorRT.
+    """
+    found = recognise(path)
+    if found.kind not in ("onnx", "unknown", "empty"):
+        raise InputFileError(
+            f"{path} is an engine of TensorRT without its passport ({passport_path(path).name})",
+            why=f"which network, precision and device it was built of is not known; {found.note}".rstrip("; "),
+            do="build it with espdeploy build, or put the passport beside it",
+        )
 
 
 def _precision_of(path: Path, wanted: str | None, passport: Passport | None) -> str:

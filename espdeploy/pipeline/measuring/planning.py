@@ -26,7 +26,7 @@ def steps(request: BenchRequest, results: Path) -> list[Step]:
     found += _until_open(request)
     if request.frequencies is not None or request.power_mode is not None:
         wanted = parse_frequencies(request.frequencies) if request.frequencies else ()
-        planned = plan_steps(profile, wanted, request.power_mode, root=system_root())
+        planned = plan_steps(profile, wanted, request.power_mode, root=system_root(), strict=request.freq_strict)
         found += [Step(what=step.what, command=step.command) for step in planned]
     found += _timing(request)
     if request.cross_check:
