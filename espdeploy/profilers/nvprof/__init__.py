@@ -1,0 +1,1 @@
+"""What nvprof prints: summaries, traces, metrics, events, messages; and the commands that make it print them."""
