@@ -16,6 +16,11 @@ SCRIPTS = (
     "passes",
     "low_precision",
     "install",
+    "sampler_cost",
+    "board",
+    "clock_restore",
+    "tegrastats_log",
+    "nvprof_trace",
 )
 
 for name in SCRIPTS:

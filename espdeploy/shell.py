@@ -1,4 +1,4 @@
-"""The only place that starts processes: logged, timed, and ended as a whole group."""
+"""Processes that run to their end: logged, timed, and ended as a whole group (those that run beside us: child.py)."""
 
 from __future__ import annotations
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from espdeploy.errors import EspdeployError, InternalError, ToolFailed
 from espdeploy.protocols import Clock, Monitor
@@ -24,9 +24,24 @@ _LONGEST_WAIT_S = 0.1
 _STOP_WITHIN_S = 10.0
 
 
+@runtime_checkable
+class TimedMonitor(Monitor, Protocol):
+    """A monitor whose source has a period of its own: it dates its readings itself.
+
+    ``cpu_ns`` is the processor time that a thread of the monitor's own took so far; it counts as sampling.
+    """
+
+    @property
+    def cpu_ns(self) -> int:
+        """Processor time in ns."""
+
+    def timed_read(self) -> Iterable[tuple[int, Mapping[str, float | None]]]:
+        """What came since the call before, in order: the time in ns of the sampler's clock, and values by channel."""
+
+
 @dataclass
 class _Cost:
-    """What sampling took: processor time of the thread, and the time that passed meanwhile."""
+    """What sampling took: processor time of the threads, and the time that passed meanwhile."""
 
     cpu_ns: int = 0
     wall_ns: int = 0
@@ -45,6 +60,7 @@ class Sampler:
 
     The schedule is fixed: reading k is due at start + k periods, so it does not drift; a reading that takes
     longer than a period makes the next due time that lies ahead the next one, without catching up.
+    A monitor with ``timed_read`` (:class:`TimedMonitor`) dates its readings itself, and each is kept once.
     A monitor that raises ends the sampling, and :meth:`stop` (or leaving the block) raises its error:
     no figure rests on a series that silently ended.
     """
@@ -54,6 +70,8 @@ class Sampler:
             raise InternalError(f"a sampling period of {period_s:g} s is impossible")
         self.period_s = period_s
         self._monitors = tuple(monitors)
+        self._timed = [monitor for monitor in monitors if isinstance(monitor, TimedMonitor)]
+        self._asked = [monitor for monitor in monitors if not isinstance(monitor, TimedMonitor)]
         self._clock = clock
         self._channels: dict[str, _Channel] = {}
         self._cost = _Cost()
@@ -135,20 +153,26 @@ class Sampler:
     def _run(self) -> None:
         """The sampling thread."""
         start_ns = self._clock.now_ns()
-        cpu_ns = time.thread_time_ns()
+        cpu_ns = self._cpu_ns()
         due_ns = start_ns
         try:
             while not self._stopping.is_set():
                 self._read_all()
                 now_ns = self._clock.now_ns()
-                self._cost = _Cost(cpu_ns=time.thread_time_ns() - cpu_ns, wall_ns=now_ns - start_ns)
+                self._cost = _Cost(cpu_ns=self._cpu_ns() - cpu_ns, wall_ns=now_ns - start_ns)
                 due_ns = next_due_ns(start_ns, now_ns=now_ns, period_s=self.period_s)
                 self._wait_until(due_ns)
             # bracket the window's end; right after a reading, values over an interval would be noise
             if due_ns - self._clock.now_ns() < self.period_s * NS_PER_S / 2:
                 self._read_all()
+            else:
+                self._read_timed()
         except Exception as error:  # it is raised again in stop()
             self._failure = error if isinstance(error, EspdeployError) else _wrapped(error)
+
+    def _cpu_ns(self) -> int:
+        """Processor time of this thread and of those that monitors keep."""
+        return time.thread_time_ns() + sum(monitor.cpu_ns for monitor in self._timed)
 
     def _wait_until(self, due_ns: int) -> None:
         while not self._stopping.is_set():
@@ -159,15 +183,24 @@ class Sampler:
 
     def _read_all(self) -> None:
         """Read each monitor once; a reading is dated to the middle of the time that it took."""
-        for monitor in self._monitors:
+        for monitor in self._asked:
             before_ns = self._clock.now_ns()
             values = monitor.read()
-            t_ns = (before_ns + self._clock.now_ns()) // 2
-            for name, value in values.items():
-                channel = self._channels.setdefault(name, _Channel(source=monitor.name))
-                if channel.source != monitor.name:
-                    raise InternalError(f"{channel.source} and {monitor.name} both give a channel {name}")
-                channel.readings.append((t_ns, value))
+            self._keep(monitor, (before_ns + self._clock.now_ns()) // 2, values)
+        self._read_timed()
+
+    def _read_timed(self) -> None:
+        """Fetch what came from the sources that date their readings themselves."""
+        for monitor in self._timed:
+            for t_ns, values in monitor.timed_read():
+                self._keep(monitor, t_ns, values)
+
+    def _keep(self, monitor: Monitor, t_ns: int, values: Mapping[str, float | None]) -> None:
+        for name, value in values.items():
+            channel = self._channels.setdefault(name, _Channel(source=monitor.name))
+            if channel.source != monitor.name:
+                raise InternalError(f"{channel.source} and {monitor.name} both give a channel {name}")
+            channel.readings.append((t_ns, value))
 
 
 def next_due_ns(start_ns: int, *, now_ns: int, period_s: float) -> int:

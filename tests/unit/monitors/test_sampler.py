@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 import pytest
 
+from espdeploy.bench.energy import integrate_j
 from espdeploy.errors import InternalError, MissingCapability, ToolFailed
 from espdeploy.monitors.sampler import Sampler, next_due_ns
 from espdeploy.protocols import SystemClock
@@ -143,6 +144,55 @@ def test_the_error_of_the_measurement_is_not_hidden_by_the_samplers() -> None:
     clock = SteppedClock(ends_ms=100)
     with pytest.raises(ZeroDivisionError), Sampler([Gone(clock)], clock=clock, period_s=0.1):
         raise ZeroDivisionError
+
+
+class Periodic:
+    """A source with a period of 70 ms: each of its values is there from its own time on, and is told once."""
+
+    name = "periodic"
+    cpu_ns = 0
+
+    def __init__(self, clock: SteppedClock) -> None:
+        self.clock = clock
+        self.told = 0
+
+    def read(self) -> Mapping[str, float | None]:
+        raise AssertionError("its own times are asked for")
+
+    def timed_read(self) -> list[tuple[int, Mapping[str, float | None]]]:
+        come = range(self.told + 1, self.clock.at_ns // (70 * MS) + 1)
+        self.told = max(self.told, self.clock.at_ns // (70 * MS))
+        return [(70 * MS * k, {"k": float(k)}) for k in come]
+
+
+def test_a_source_with_a_period_of_its_own_dates_its_values_and_gives_each_once() -> None:
+    clock = SteppedClock(ends_ms=1000)
+    sampler = played(clock, Script(clock), Periodic(clock))
+    assert times_ms(sampler, "k") == [70.0 * k for k in range(1, 15)]
+    assert sampler.readings("k")[1] == [float(k) for k in range(1, 15)]
+    assert times_ms(sampler) == [100.0 * k for k in range(11)]  # the others are read as ever
+
+
+def test_power_that_ramps_is_integrated_as_if_it_had_been_read_at_once() -> None:
+    """1 W per s of ramp, read every 70 ms: dated to the sampler's own turns it would come 35 ms late."""
+    clock = SteppedClock(ends_ms=1000)
+    sampler = played(clock, Periodic(clock))
+    times, values = sampler.readings("k")
+    ramp_w = [None if value is None else 0.07 * value for value in values]
+    joules = integrate_j(times, ramp_w, start_ns=200 * MS, end_ns=900 * MS)
+    assert joules == pytest.approx((0.9**2 - 0.2**2) / 2)
+
+
+def test_what_the_threads_of_monitors_cost_counts_as_sampling() -> None:
+    class Dear(Periodic):
+        @property
+        def cpu_ns(self) -> int:  # type: ignore[override]
+            return self.clock.at_ns // 2
+
+    clock = SteppedClock(ends_ms=1000)
+    sampler = played(clock, Dear(clock))
+    assert sampler.cpu_pct is not None
+    assert sampler.cpu_pct >= 50
 
 
 def test_two_sources_of_one_channel_are_refused() -> None:

@@ -1,0 +1,1 @@
+"""Tables that nvidia-smi prints."""
