@@ -13,11 +13,14 @@ from espdeploy.shell import tail
 
 _NOT_FOUND, _NOT_EXECUTABLE = 127, 126
 _ASK_S = 120.0
-#: what a container on a Jetson needs to measure: the GPU, the sensors, the clocks, and a place to put things
+#: what a container on a Jetson needs to measure: the GPU, the sensors, the clocks (root, and /sys as it is), how the
+#: board is told, and a place for engines and for the clocks' journal that outlives it
 _CONTAINER = (
-    "docker", "run", "--rm", "-i", "--runtime", "nvidia", "--network", "host", "--privileged",
-    "-v", "/sys:/sys", "-v", "/run:/run", "-v", "/usr/bin/tegrastats:/usr/bin/tegrastats:ro",
-    "-v", "/var/lib/espdeploy:/var/lib/espdeploy",
+    "docker", "run", "--rm", "-i", "--runtime", "nvidia", "--privileged", "--user", "0",
+    "-v", "/sys:/sys", "-v", "/run:/run", "-v", "/etc/nv_tegra_release:/etc/nv_tegra_release:ro",
+    "-v", "/usr/bin/tegrastats:/usr/bin/tegrastats:ro",
+    "-v", "/usr/sbin/nvpmodel:/usr/sbin/nvpmodel:ro", "-v", "/etc/nvpmodel.conf:/etc/nvpmodel.conf:ro",
+    "-v", "/var/lib/espdeploy:/var/lib/espdeploy", "-e", "ESPDEPLOY_CACHE=/var/lib/espdeploy/cache",
 )  # fmt: skip
 
 
