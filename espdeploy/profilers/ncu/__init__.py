@@ -1,0 +1,1 @@
+"""What Nsight Compute's ``ncu`` prints, and the commands that make it print what this project reads."""
