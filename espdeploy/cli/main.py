@@ -35,10 +35,13 @@ from espdeploy.cli import (
     devices,
     doctor,
     evaluate,
+    explain,
     export,
     leash,
     models,
+    parse,
     predict,
+    profile,
     quickstart,
     report,
     sensitivity,
@@ -72,8 +75,11 @@ _COMMANDS = (
     ("Measure", "predict", predict.predict),
     ("Measure", "sensitivity", sensitivity.sensitivity),
     ("Measure", "sweep", sweep.sweep),
+    ("Measure", "profile", profile.profile),
     ("Measure", "run-bundle", bundle.run_bundle),
     ("Decide", "import", bundle.import_results),
+    ("Decide", "parse", parse.parse),
+    ("Decide", "explain", explain.explain),
     ("Decide", "report", report.report),
     ("Decide", "compare", compare.compare),
     ("Start here", "quickstart", quickstart.quickstart),
@@ -180,6 +186,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except BaseException as error:
         if isinstance(error, SystemExit) and not stop.asked:
+            if isinstance(error.__context__, BrokenPipeError):  # Rich ends the process with 1 then: "the answer is no"
+                _give_up_stdout()
+                return 0
             raise
         if stop.asked and not isinstance(error, Interrupted):  # a library that was at work made another error of it
             error = _interrupted(error)

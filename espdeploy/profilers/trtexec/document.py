@@ -25,6 +25,7 @@ _JSON_KINDS = (
 _LOG = re.compile(
     r"&&&& (?:RUNNING|PASSED|FAILED) \S*(?:trtexec|tensorrt)|=== Performance summary ==="
     r"|\[(?:TRT|TensorRT)\] ?(?:\[[VIWEF]\]|(?:ERROR|WARNING|INFO):)|\[[VIWEF]\] ?\[TRT\]"
+    r"|: [IWEF] tensorflow/\S*tensorrt/\S*trt_logger\.cc:\d+\]"
 )
 
 

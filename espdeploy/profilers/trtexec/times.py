@@ -31,6 +31,7 @@ _DURATIONS = {
     "d2h_ms": ("d2hMs", "outMs"),
 }
 _NONE = np.empty(0)
+_ENDLESS_MS = 1e12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,12 +91,12 @@ def summed_up(values: NDArray[np.float64]) -> Timing | None:
     Its percentile is a value that was measured: of n in ascending order the one at n - 1 - int((1 - p / 100) n),
     computed with 32 bits (findPercentile in samples/common/sampleReporting.cpp).
     """
-    if not values.size:
+    ascending = np.sort(values[np.abs(values) < _ENDLESS_MS])  # without what a damaged row does not tell
+    if not ascending.size:
         return None
-    ascending = np.sort(values)
     last = ascending.size - 1
     above = {
-        pct: int((np.float32(1) - np.float32(pct) / np.float32(100)) * np.float32(values.size)) for pct in PERCENTILES
+        pct: int((np.float32(1) - np.float32(pct) / np.float32(100)) * np.float32(ascending.size)) for pct in PERCENTILES
     }
     return Timing(
         min_ms=float(ascending[0]),

@@ -1,0 +1,1 @@
+"""Reading what profilers and other tools wrote, and running them."""
