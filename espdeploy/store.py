@@ -21,6 +21,8 @@ from espdeploy.records import SCHEMA, Record
 MAX_RECORD_BYTES = 256 * 1_000_000
 _UNSAFE = re.compile(r"[^A-Za-z0-9.]+")
 _STARTED_CHARS, _MODEL_CHARS, _DEVICE_CHARS, _ID_CHARS = 20, 60, 40, 40
+#: profiles stand beside records: their names end so, and they are none
+PROFILE_SUFFIX = ".profile.json"
 _HOW_TO_MAKE_SOME = "espdeploy bench --model espnet --results DIR writes one"
 
 
@@ -37,6 +39,14 @@ class Stored:
     """What a results folder holds: records from the oldest to the newest, and the files that were left out."""
 
     records: tuple[Record, ...]
+    left_out: tuple[LeftOut, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SideFiles:
+    """Other files of a results folder, with their content, and those that were left out."""
+
+    files: tuple[tuple[Path, bytes], ...]
     left_out: tuple[LeftOut, ...]
 
 
@@ -135,7 +145,7 @@ def probe_writable(folder: Path) -> None:
 
 
 def read_folder(folder: Path) -> Stored:
-    """Every record of a results folder (its ``*.json`` files, hidden ones and sub-folders aside), or of one file.
+    """Every record of a results folder (its ``*.json`` files; not hidden ones, sub-folders, profiles), or of one file.
 
     Raises:
         InputFileError: the folder is missing or cannot be read, or holds no record at all.
@@ -157,6 +167,18 @@ def read_folder(folder: Path) -> Stored:
         raise _no_records(folder, left_out)
     ordered = sorted((record for _, record in records), key=lambda record: (record.started, record.id))
     return Stored(records=tuple(ordered), left_out=tuple(left_out))
+
+
+def read_profiles(folder: Path, *, max_bytes: int) -> SideFiles:
+    """The profiles of a results folder as bytes, by name; none where ``folder`` is a file."""
+    files: list[tuple[Path, bytes]] = []
+    left_out: list[LeftOut] = []
+    for path in _named(folder, profiles=True) if folder.is_dir() else []:
+        try:
+            files.append((path, _content(path, max_bytes, "a profile")))
+        except InputFileError as error:
+            left_out.append(LeftOut(path=path, reason=error.what))
+    return SideFiles(files=tuple(files), left_out=tuple(left_out))
 
 
 def _check_schema(schema: int) -> None:
@@ -237,23 +259,28 @@ def _candidates(folder: Path) -> list[Path]:
     try:
         if not stat.S_ISDIR(folder.stat().st_mode):
             return [folder]
-        found = [path for path in folder.iterdir() if path.suffix.lower() == ".json"]
+        return _named(folder, profiles=False)
     except OSError as error:
         raise InputFileError(
             f"cannot read {folder}: {error.strerror or error}",
             do=f"{_bench_into(folder)} makes the folder and a record in it",
         ) from error
-    return sorted(path for path in found if not path.name.startswith("."))
 
 
-def _content(path: Path) -> bytes:
+def _named(folder: Path, *, profiles: bool) -> list[Path]:
+    """The folder's JSON files, hidden ones aside: profiles, or all others."""
+    found = [path for path in folder.iterdir() if path.suffix.lower() == ".json" and not path.name.startswith(".")]
+    return sorted(path for path in found if path.name.lower().endswith(PROFILE_SUFFIX) == profiles)
+
+
+def _content(path: Path, max_bytes: int = MAX_RECORD_BYTES, what: str = "a record") -> bytes:
     """The bytes of a plain file of bounded size; a pipe or device with a fitting name is never opened."""
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
             raise InputFileError("not a plain file")
-        if status.st_size > MAX_RECORD_BYTES:
-            raise InputFileError(f"too large for a record: {status.st_size:,} bytes")
+        if status.st_size > max_bytes:
+            raise InputFileError(f"too large for {what}: {status.st_size:,} bytes")
         return path.read_bytes()
     except OSError as error:
         raise InputFileError(f"cannot be read: {error.strerror or error}") from error
@@ -264,9 +291,14 @@ def _no_records(folder: Path, left_out: list[LeftOut]) -> InputFileError:
     more = [f"and {len(left_out) - 2} more"] if len(left_out) > 2 else []
     return InputFileError(
         f"no record in {folder}",
-        why="; ".join(reasons + more) or "it holds no .json file",
+        why="; ".join(reasons + more) or _holds_none(folder),
         do=_bench_into(folder if folder.is_dir() else Path("DIR")),
     )
+
+
+def _holds_none(folder: Path) -> str:
+    profiles = folder.is_dir() and _named(folder, profiles=True)
+    return "it holds profiles, which stand beside records" if profiles else "it holds no .json file"
 
 
 def _bench_into(folder: Path) -> str:

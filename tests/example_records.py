@@ -1,32 +1,43 @@
-"""Made-up records for tests of the store, the report and the comparison. No figure here was ever measured."""
+"""Made-up records for tests of the store, the report and the comparison. No figure here was ever measured.
+
+``example.profile.json`` beside this file is a profile of the same kind.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import random
 from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
 from statistics import fmean, median, quantiles, stdev
 from typing import Any
 
 from espdeploy.records import (
     SCHEMA,
     Accuracy,
+    CrossCheck,
     DeviceInfo,
     Distribution,
     EngineInfo,
     Finding,
+    FrequencySensitivity,
     GpuFrequency,
+    Launch,
     ModelInfo,
     Overhead,
     Power,
     Protocol,
     Record,
+    SensitivityStep,
     Series,
     Thermal,
     Utilization,
 )
 
 _SAMPLE_PERIOD_S = 0.1
+_FP16: dict[str, Any] = {"precision": "fp16", "precision_share_pct": {"fp16": 100.0}}
 
 
 def raw_times(count: int, centre_ms: float, *, seed: int = 0, drift: float = 0.0, spike: float = 3.0) -> list[float]:
@@ -266,13 +277,7 @@ def _simulated() -> Record:
         started="2026-02-03T10:00:00+00:00",
         device=board,
         protocol=protocol(id="v1-91f0aa37", threads=None, cuda_graph=True, spin_wait=False, transfers="excluded"),
-        engine=engine(
-            runtime="tensorrt",
-            runtime_version="8.2.1",
-            precision="fp16",
-            precision_share_pct={"fp16": 100.0},
-            provider=None,
-        ),
+        engine=engine(runtime="tensorrt", runtime_version="8.2.1", provider=None, **_FP16),
         gpu_latency_ms=summarised(times_gpu),
         power=power(9.4, 120.0),
     )
@@ -296,3 +301,97 @@ def _cut_short() -> Record:
         ],
         command=None,
     )
+
+
+#: frequency in MHz, latency in ms, power and idle power in W: time = 2.1 ms + 6.4 ms x 1300.5 MHz / clock
+_TX2_STEPS = (
+    (318.75, 28.21, 3.35, 1.62),
+    (522.75, 18.02, 4.12, 1.68),
+    (726.75, 13.55, 5.21, 1.77),
+    (930.75, 11.04, 7.05, 1.90),
+    (1300.5, 8.50, 12.4, 2.21),
+)
+
+
+def sweep() -> list[Record]:
+    """A sweep of a simulated TX2 over five GPU frequencies, the first measured once more at its end."""
+    pairs = [_sensitivity(low, high) for low, high in pairwise(_TX2_STEPS)]
+    shared = FrequencySensitivity(pairs=pairs, span=_sensitivity(_TX2_STEPS[0], _TX2_STEPS[-1]))
+    return [
+        replace(_stop(_TX2_STEPS[step], seed=index), id=f"5eeb{index}", frequency_sensitivity=shared)
+        for index, step in enumerate((4, 0, 3, 1, 2, 4))
+    ]
+
+
+def _sensitivity(low: tuple[float, ...], high: tuple[float, ...]) -> SensitivityStep:
+    value = (1 - high[1] / low[1]) / (high[0] / low[0] - 1)
+    return SensitivityStep(from_mhz=low[0], to_mhz=high[0], value=value, ci95=(value - 0.03, value + 0.03))
+
+
+def _stop(step: tuple[float, ...], *, seed: int) -> Record:
+    mhz, centre_ms, mean_w, idle_w = step
+    times = raw_times(220, centre_ms * (1.012 if seed == 5 else 1.0), seed=seed, spike=1.2)
+    fps = 1000 / fmean(times)
+    rails = replace(
+        power(mean_w, fps),
+        source="ina3221",
+        rails=["VDD_IN", "VDD_SYS_GPU", "VDD_SYS_CPU"],
+        idle_before_w=idle_w,
+        idle_after_w=idle_w + 0.08,
+        net_energy_per_inference_j=(mean_w - idle_w) / fps,
+        samples=200,
+    )
+    on_gpu = [time - 0.4 for time in times]
+    board = device(
+        name="tx2",
+        gpu="GP10B (Pascal)",
+        cpu="ARMv8 (6 cores)",
+        compute_capability="6.2",
+        power_mode="MAXN",
+        gpu_freq_mhz=GpuFrequency(requested=round(mhz), set=mhz, mean=mhz - 0.6),
+        cpu_cores=6,
+        l4t="32.7.4",
+        simulated=True,
+    )
+    return timed(
+        times,
+        started=f"2026-02-04T08:{10 + 3 * seed}:00+00:00",
+        model=model("espnet", 364_569, weights="espnet_p_2_q_8.pth"),
+        device=board,
+        protocol=protocol(id="v1-tx2sweep", threads=None, cuda_graph=False, spin_wait=True, transfers="excluded"),
+        engine=engine(runtime="trtexec", runtime_version="8.2.1", provider=None, **_FP16),
+        gpu_latency_ms=summarised(on_gpu),
+        launch=Launch(enqueue_p50_ms=1.9, enqueue_ratio=1.9 / median(on_gpu)),
+        power=rails,
+        sweep="9c2fd1",
+    )
+
+
+def on_gpu(**changes: Any) -> Record:
+    """A run on a desktop's GPU at a floating clock, with launch figures and a cross-check."""
+    times = raw_times(1200, 2.4, seed=3)
+    fields = {
+        "id": "d35c70",
+        "started": "2026-02-05T07:30:00+00:00",
+        "device": device(
+            name="desktop",
+            gpu="Example RTX 4070",
+            compute_capability="8.9",
+            driver="570.86",
+            gpu_freq_mhz=GpuFrequency(mean=2475.3),
+        ),
+        "protocol": protocol(id="v1-desktop", threads=None, cuda_graph=True, spin_wait=True, transfers="included"),
+        "engine": engine(runtime="tensorrt", runtime_version="10.9.0", provider=None, **_FP16),
+        "gpu_latency_ms": summarised([time - 0.31 for time in times]),
+        "launch": Launch(enqueue_p50_ms=0.21, enqueue_ratio=0.1, upload_p50_ms=0.16, download_p50_ms=0.05),
+        "cross_check": CrossCheck(
+            tool="trtexec", median_ms=2.11, own_median_ms=2.1, difference_pct=0.48, limit_pct=2.0, passed=True
+        ),
+        "power": replace(power(131.0, 410.0), source="nvml", rails=["board"], idle_before_w=14.0, idle_after_w=21.0),
+    }
+    return timed(times, **(fields | changes))
+
+
+def profile_document(**changes: Any) -> dict[str, Any]:
+    """What ``espdeploy profile`` writes of a run under nvprof on a simulated TX2, with ``changes`` to its keys."""
+    return json.loads(Path(__file__).with_name("example.profile.json").read_text(encoding="utf-8")) | changes

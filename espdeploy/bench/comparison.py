@@ -45,6 +45,12 @@ METRICS: dict[str, Metric] = {
         Metric(
             name="latency", unit="ms", lower_is_better=True, value=lambda record: record.latency_ms.p50, of_times=True
         ),
+        Metric(
+            name="gpu_latency",
+            unit="ms",
+            lower_is_better=True,
+            value=lambda record: None if record.gpu_latency_ms is None else record.gpu_latency_ms.p50,
+        ),
         Metric(name="latency_p95", unit="ms", lower_is_better=True, value=lambda record: record.latency_ms.p95),
         Metric(name="fps", unit="1/s", lower_is_better=False, value=lambda record: record.fps),
         Metric(

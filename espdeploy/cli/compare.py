@@ -23,8 +23,8 @@ def compare(
         typer.Option(
             "--max-regression",
             metavar="METRIC=PCT%",
-            help="End with 1 if METRIC gets worse by more: latency, latency_p95, fps, power, energy, memory, "
-            "accuracy or size. Repeatable.",
+            help="End with 1 if METRIC gets worse by more: latency, gpu_latency, latency_p95, fps, power, energy, "
+            "memory, accuracy or size. Repeatable.",
         ),
     ] = None,
     json: options.Json = False,

@@ -35,6 +35,7 @@ def profile(
     folder: Annotated[
         Path, typer.Option("-o", "--output", metavar="DIR", help="Folder for what the tool writes, as it writes it.")
     ] = Path("profile"),
+    results: options.Results = Path("results"),
     runtime: options.Runtime = None,
     precision: options.OptionalPrecision = None,
     size: options.Size = None,
@@ -70,8 +71,11 @@ def profile(
     if dry_run:
         _show_plan(output, request)
         return
+    from espdeploy.pipeline.profiling.keeping import keep
+
     with progress.shown() as shown:
         done = profiled(request, shown)
+        kept = keep(done, request, results)
     if json:
         output.json(done.document)
         return
@@ -84,6 +88,7 @@ def profile(
         output.note(f"ran: {command}")
     for path in done.files:
         output.note(f"kept: {path}")
+    output.note(f"for the report: {kept}")
 
 
 def _show_plan(output: Output, request: ProfileRequest) -> None:

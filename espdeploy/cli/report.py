@@ -19,17 +19,29 @@ def report(
     ] = None,
     json: options.Json = False,
 ) -> None:
-    """Draw all records of a folder as one self-contained HTML page.
+    """Draw all records of a folder, and the profiles (*.profile.json) beside them, as one self-contained HTML page.
 
-    Records that cannot be read are left out and named, here and on the page.
+    Files that cannot be read are left out and named, here and on the page.
     """
     from espdeploy.pipeline.report import write_report
 
     written = write_report(folder, output)
     shown = Output(as_json=json)
     if json:
-        shown.json({"output": str(written.path), "records": written.records, "left_out": written.left_out})
+        shown.json(
+            {
+                "output": str(written.path),
+                "records": written.records,
+                "profiles": written.profiles,
+                "left_out": written.left_out,
+            }
+        )
         return
     for path, reason in written.left_out.items():
         shown.note(f"left out {path}: {reason}")
-    shown.line(f"{written.path}: {written.records} record{'s' if written.records != 1 else ''}")
+    beside = f", {_counted(written.profiles, 'profile')}" if written.profiles else ""
+    shown.line(f"{written.path}: {_counted(written.records, 'record')}{beside}")
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'s' if number != 1 else ''}"

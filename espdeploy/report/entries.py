@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from espdeploy.records import Record
 from espdeploy.report.parts import Tag
-from espdeploy.report.text import frame_size, number, shorten
+from espdeploy.report.text import frame_size, mhz, shorten
 
 SIMULATED = "SIMULATED"
 _NAME_CHARS = 90
@@ -153,7 +153,7 @@ def _power_mode(record: Record) -> str:
 
 def _gpu_clock(record: Record) -> str:
     clock_mhz = record.device.gpu_freq_mhz.set
-    return "GPU clock unknown" if clock_mhz is None else f"{number(clock_mhz, 4)} MHz"
+    return "GPU clock unknown" if clock_mhz is None else f"{mhz(clock_mhz)} MHz"
 
 
 _TRAITS: tuple[Callable[[Record], str], ...] = (

@@ -9,7 +9,7 @@ from espdeploy.records import DeviceInfo, EngineInfo, Power, Protocol, Record
 from espdeploy.report import reasons
 from espdeploy.report.entries import Entry, performance_only
 from espdeploy.report.parts import Cell, Column, Fact, Footnotes, Table
-from espdeploy.report.text import DASH, moment, number, plural, scaled, shorten, yes_no
+from espdeploy.report.text import DASH, mhz, moment, number, plural, scaled, shorten, yes_no
 
 _UNKNOWN = "unknown"
 _MOST_FACTS = 40
@@ -79,7 +79,7 @@ def power_facts(power: Power) -> tuple[Fact, ...]:
         Fact(name="Power, mean", value=f"{number(power.mean_w)} W{interval}"),
         Fact(name="Power, greatest", value=_with(power.max_w, "W")),
         Fact(name="Idle before, after", value=f"{_with(power.idle_before_w, 'W')}, {_with(power.idle_after_w, 'W')}"),
-        Fact(name="Energy per inference", value=_with(power.energy_per_inference_j * _MJ, "mJ")),
+        Fact(name="Energy per inference, gross", value=_with(power.energy_per_inference_j * _MJ, "mJ")),
         Fact(name="Net of idle", value=_with(scaled(power.net_energy_per_inference_j, _MJ), "mJ")),
         Fact(name="Sensor", value=shorten(f"{power.source}: {', '.join(power.rails) or 'no rails named'}")),
         Fact(name="Samples", value=f"{power.samples:,} every {number(power.period_ms)} ms"),
@@ -94,12 +94,17 @@ def repeat(entry: Entry) -> Repeat:
     facts = [
         Fact(name="Record id", value=shorten(record.id)),
         Fact(name="Started", value=moment(record.started)),
+        *(Fact(name=name, value=shorten(told)) for name, told in _asked_by(record) if told),
         Fact(name="Model SHA-256", value=shorten(record.model.sha256) or _UNKNOWN),
         Fact(name="Engine SHA-256", value=shorten(record.engine.sha256) or _UNKNOWN),
         Fact(name="Weights", value=_weights(record)),
         *(Fact(name=shorten(key, 80), value=shorten(str(value))) for key, value in (told | made).items()),
     ]
     return Repeat(entry=entry, command=record.command, facts=tuple(facts[:_MOST_FACTS]))
+
+
+def _asked_by(record: Record) -> tuple[tuple[str, str | None], ...]:
+    return ("Cell of a suite", record.cell), ("Sweep", record.sweep)
 
 
 def _sheets(entries: Sequence[Entry], facts: Callable[[Record], tuple[str, tuple[Fact, ...]]]) -> tuple[Sheet, ...]:
@@ -158,7 +163,6 @@ def _condition(entry: Entry, notes: Footnotes) -> tuple[Cell, ...]:
         reasons.utilization(record),
         reasons.noted(record, ("temperature", "thermal"), "no temperature sensor could be read"),
     )
-    idle = record.power.idle_before_w if record.power else None
     return (
         Cell(text=entry.ref, link=entry.anchor),
         Cell(text=f"{record.trials:,}"),
@@ -171,10 +175,16 @@ def _condition(entry: Entry, notes: Footnotes) -> tuple[Cell, ...]:
         _cell(thermal.start_c, heat, notes),
         _cell(thermal.end_c, heat, notes),
         _throttled(record, notes),
-        _cell(idle, reasons.power(record), notes),
+        _idle(record.power, reasons.power(record), notes),
         _cell(overhead.timer_us if overhead else None, "not measured", notes),
         _cell(overhead.sampler_cpu_pct if overhead else None, "not measured", notes),
     )
+
+
+def _idle(power: Power | None, reason: str, notes: Footnotes) -> Cell:
+    if power is None:
+        return notes.missing(reason)
+    return Cell(text=number(power.idle_before_w), below=f"after {number(power.idle_after_w)}")
 
 
 def _throttled(record: Record, notes: Footnotes) -> Cell:
@@ -186,7 +196,7 @@ def _gpu_clock(record: Record, notes: Footnotes) -> Cell:
     clock = record.device.gpu_freq_mhz
     if clock.requested is None and clock.set is None and clock.mean is None:
         return notes.missing(reasons.gpu(record))
-    below = f"requested {number(clock.requested, 4)}, set {number(clock.set, 5)}"
+    below = "floating" if clock.set is None else f"requested {mhz(clock.requested)}, set {mhz(clock.set)}"
     return Cell(text=number(clock.mean, 4), below=below)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -10,15 +12,24 @@ from markupsafe import Markup
 from espdeploy.errors import UsageError
 from espdeploy.records import Record
 from espdeploy.report import view
-from espdeploy.report.charts import histogram, ranges, scatter, timeline
-from espdeploy.report.charts.histogram import Histogram
-from espdeploy.report.charts.ranges import Ranges
-from espdeploy.report.charts.scatter import Scatter
+from espdeploy.report.charts import curves, histogram, ranges, roofline, scatter, shares, steps, timeline
 from espdeploy.report.parts import Figure
+from espdeploy.report.profiles import ProfileDocument
 
+#: how each kind of chart is drawn
+_DRAW: dict[type, Callable[[Any, str], Markup]] = {
+    curves.Curves: curves.draw,
+    histogram.Histogram: histogram.draw,
+    ranges.Ranges: ranges.draw,
+    roofline.Roofline: roofline.draw,
+    scatter.Scatter: scatter.draw,
+    shares.Shares: shares.draw,
+    steps.Steps: steps.draw,
+    timeline.Timeline: timeline.draw,
+}
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 #: control characters have no place in HTML; tab and line feed do
-_CONTROLS = {code: _REPLACEMENT for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\t\n"}
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def render(
@@ -28,6 +39,7 @@ def render(
     generated: str,
     espdeploy_version: str,
     title: str = "Benchmark report",
+    profiles: Sequence[ProfileDocument] = (),
 ) -> str:
     """One self-contained page that shows ``records`` and names the files that were left out.
 
@@ -37,6 +49,7 @@ def render(
         generated: when, as an ISO 8601 time.
         espdeploy_version: which espdeploy draws the page.
         title: the page's title.
+        profiles: what profilers told of such runs, in the order in which they are to be numbered.
 
     Raises:
         UsageError: there is no record.
@@ -46,21 +59,14 @@ def render(
             "there is no record to report on", do="espdeploy bench --model espnet --results DIR writes one"
         )
     made = view.Made(title=title, generated=generated, espdeploy_version=espdeploy_version)
-    page = view.build(records, left_out, made)
+    page = view.build(records, left_out, made, profiles)
     text = environment().get_template("page.html.j2").render(page=page)
     return printable(text)
 
 
 def draw(figure: Figure) -> Markup:
     """The chart of a figure as SVG."""
-    chart = figure.chart
-    if isinstance(chart, Histogram):
-        return histogram.draw(chart, figure.anchor)
-    if isinstance(chart, Ranges):
-        return ranges.draw(chart, figure.anchor)
-    if isinstance(chart, Scatter):
-        return scatter.draw(chart, figure.anchor)
-    return timeline.draw(chart, figure.anchor)
+    return _DRAW[type(figure.chart)](figure.chart, figure.anchor)
 
 
 def environment() -> Environment:
@@ -78,4 +84,4 @@ def environment() -> Environment:
 
 def printable(text: str) -> str:
     """Without control characters and lone surrogates, which no HTML file can hold."""
-    return text.translate(_CONTROLS).encode("utf-8", "replace").decode()
+    return _CONTROLS.sub(_REPLACEMENT, text).encode("utf-8", "replace").decode()

@@ -18,12 +18,12 @@ TRACE = "latency_ms"
 _THIRDS_FROM = 9  # fewer trials than this have no thirds worth a line
 
 
-def figures(entry: Entry) -> tuple[Figure, ...]:
+def figures(entry: Entry, *, brief: bool = False) -> tuple[Figure, ...]:
     """Histogram and course of the raw times; nothing where the record holds none."""
     series = entry.record.traces.get(TRACE)
     points = usable(series.t_s, series.values) if series else []
     times = sorted(value for _, value in points if value is not None)
-    return (_histogram(entry, times), _course(entry, points)) if times else ()
+    return (_histogram(entry, times), _course(entry, points, brief=brief)) if times else ()
 
 
 def _histogram(entry: Entry, times: Sequence[float]) -> Figure:
@@ -58,7 +58,7 @@ def _marks(entry: Entry) -> tuple[Mark, ...]:
     return tuple(marks)
 
 
-def _course(entry: Entry, points: Sequence[Point]) -> Figure:
+def _course(entry: Entry, points: Sequence[Point], *, brief: bool) -> Figure:
     sections = _thirds(points)
     known = sorted(value for _, value in points if value is not None)
     edge = bulk_edge(known)
@@ -74,12 +74,13 @@ def _course(entry: Entry, points: Sequence[Point]) -> Figure:
         edge=edge,
         sections=sections,
         large=True,
+        brief=brief,
     )
     return Figure(
         anchor=f"{entry.anchor}-course",
         chart=chart,
         captions=_course_captions(points, known, sections),
-        numbers=numbers.of_series(points, "Latency", "ms"),
+        numbers=numbers.of_series(points, "Latency", "ms", brief=brief),
         name="Course over the run",
     )
 

@@ -9,18 +9,18 @@ from espdeploy.report.parts import Column, Table, cells
 from espdeploy.report.text import DASH, number
 
 #: longer series are given as as many slices of time; every value stands in the record's file
-MOST_ROWS = 60
+MOST_ROWS, _BRIEF_ROWS = 60, 12
 _SLICES = 40
 _DIGITS = 4
 
 
-def of_series(points: Sequence[Point], quantity: str, unit: str) -> Table:
-    """Time and value of each sample, or of slices of time where there are many."""
+def of_series(points: Sequence[Point], quantity: str, unit: str, *, brief: bool = False) -> Table:
+    """Time and value of each sample, or of slices of time where there are many; fewer of both where ``brief``."""
     time = Column(head="Time", unit="s")
-    if len(points) <= MOST_ROWS:
+    if len(points) <= (_BRIEF_ROWS if brief else MOST_ROWS):
         rows = tuple(cells((_time(t), number(value, _DIGITS))) for t, value in points)
         return Table(caption="Every sample.", columns=(time, Column(head=quantity, unit=unit)), rows=rows)
-    parts = slices(points, _SLICES)
+    parts = slices(points, _BRIEF_ROWS if brief else _SLICES)
     rows = tuple(
         cells(
             (

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from espdeploy.report.charts.curves import Curves
 from espdeploy.report.charts.histogram import Histogram
 from espdeploy.report.charts.ranges import Ranges
+from espdeploy.report.charts.roofline import Roofline
 from espdeploy.report.charts.scatter import Scatter
+from espdeploy.report.charts.shares import Shares
+from espdeploy.report.charts.steps import Steps
 from espdeploy.report.charts.timeline import Timeline
 from espdeploy.report.text import DASH
 
-Chart = Histogram | Ranges | Scatter | Timeline
+Chart = Curves | Histogram | Ranges | Roofline | Scatter | Shares | Steps | Timeline
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +84,7 @@ class Figure:
     captions: tuple[str, ...]
     numbers: Table
     name: str  # on the page, shorter than the chart's own title
+    simulated: bool = False  # where the chart itself does not say so
 
 
 @dataclass

@@ -27,6 +27,12 @@ def gpu(record: Record) -> str:
     return noted(record, ("gpu",), absent)
 
 
+def gpu_times(record: Record) -> str:
+    """Why there are no times from the GPU itself."""
+    absent = "the record names no GPU" if record.device.gpu is None else "the runtime gives no times of the GPU"
+    return noted(record, ("gpu_latency", "gpu time"), absent)
+
+
 def throttled(record: Record) -> str:
     """Why nobody knows whether the device throttled."""
     return noted(record, ("throttl",), "throttling cannot be read here")

@@ -8,7 +8,7 @@ from espdeploy.records import Protocol, Record
 from espdeploy.report import reasons
 from espdeploy.report.entries import Entry, Group, performance_only, tags_of
 from espdeploy.report.parts import Cell, Column, Footnotes, Table, Tag
-from espdeploy.report.text import frame_size, metric_name, number, plural, scaled, shorten
+from espdeploy.report.text import frame_size, metric_name, mhz, number, plural, scaled, shorten
 
 _NAME_CHARS = 60
 _M, _G, _MJ = 1e-6, 1e-9, 1e3
@@ -63,7 +63,7 @@ def _row(entry: Entry, notes: Footnotes) -> tuple[Cell, ...]:
         Cell(text="", tags=tags_of(record)),
         Cell(text=_short(record.engine.precision), below=precision_share(record)),
         Cell(text=_short(record.engine.runtime), below=_short(record.engine.runtime_version)),
-        Cell(text=_short(record.device.name), below=_short(record.device.power_mode or ""), title=_machine(record)),
+        Cell(text=_short(record.device.name), below=_setting(record), title=_machine(record)),
         _input(record),
         Cell(text=number(record.fps)),
         *_latency(record, notes),
@@ -93,6 +93,17 @@ def _model(entry: Entry) -> Cell:
     return Cell(text=entry.model, below=weights, tags=tags)
 
 
+def _setting(record: Record) -> str:
+    """Power mode and GPU clock."""
+    clock = record.device.gpu_freq_mhz
+    told = (
+        f"{mhz(clock.set)}\N{NO-BREAK SPACE}MHz"
+        if clock.set is not None
+        else ("clock floating" if clock.mean is not None else "")
+    )
+    return ", ".join(filter(None, (_short(record.device.power_mode or ""), told)))
+
+
 def _machine(record: Record) -> str:
     return shorten(record.device.gpu or record.device.cpu or "")
 
@@ -102,7 +113,8 @@ def _latency(record: Record, notes: Footnotes) -> Iterable[Cell]:
     interval = f"mean {number(times.mean)} ms"
     if times.ci95 is not None:
         interval += f", 95 % interval {number(times.ci95[0], 4)} to {number(times.ci95[1], 4)} ms"
-    yield Cell(text=number(times.p50), title=interval)
+    on_gpu = f"GPU {number(record.gpu_latency_ms.p50)}" if record.gpu_latency_ms else ""
+    yield Cell(text=number(times.p50), below=on_gpu, title=interval)
     yield _known(times.p95, reasons.percentile(record, 95), notes)
 
 

@@ -51,9 +51,16 @@ def metric_name(metric: str) -> str:
     return _METRICS.get(metric, shorten(metric, 40))
 
 
-def plural(number_of: int, word: str) -> str:
-    """``1 record``, ``2 records``."""
-    return f"{number_of:,} {word}{'' if number_of == 1 else 's'}"
+def plural(number_of: int, word: str, several: str = "") -> str:
+    """``1 record``, ``2 records``; ``several`` where the plural takes more than an s."""
+    return f"{number_of:,} {word if number_of == 1 else several or f'{word}s'}"
+
+
+def mhz(value: float | None) -> str:
+    """A clock with the decimals that it has: ``854.25`` and ``1,134``; a dash where unknown."""
+    if value is None or not math.isfinite(value) or abs(value) >= _HUGE:
+        return DASH
+    return f"{value:,.2f}".rstrip("0").rstrip(".")
 
 
 def moment(iso: str) -> str:

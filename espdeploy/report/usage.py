@@ -59,14 +59,15 @@ _KNOWN = {
 }
 
 
-def figures(entry: Entry) -> tuple[Figure, ...]:
+def figures(entry: Entry, *, brief: bool = False) -> tuple[Figure, ...]:
     """A chart per recorded channel that holds at least one value; initialisation (t < 0) is left out."""
     traces = entry.record.traces
     series = {name: usable(traces[name].t_s, traces[name].values) for name in _names(traces)}
     measured = {name: [point for point in points if point[0] >= 0] for name, points in series.items()}
     drawn = [name for name, points in measured.items() if any(value is not None for _, value in points)]
     return tuple(
-        _figure(entry, index, drawn_name, measured[drawn_name]) for index, drawn_name in enumerate(drawn[:_MOST_CHARTS])
+        _figure(entry, index, (drawn_name, measured[drawn_name]), brief=brief)
+        for index, drawn_name in enumerate(drawn[:_MOST_CHARTS])
     )
 
 
@@ -78,7 +79,8 @@ def _names(traces: Iterable[str]) -> list[str]:
     return [name for name in (*_KNOWN, *unknown) if name in kept and not name.endswith(_CUMULATIVE)]
 
 
-def _figure(entry: Entry, index: int, name: str, points: Sequence[Point]) -> Figure:
+def _figure(entry: Entry, index: int, series: tuple[str, Sequence[Point]], *, brief: bool) -> Figure:
+    name, points = series
     channel = _KNOWN.get(name) or _guessed(name)
     known = [value for _, value in points if value is not None]
     # the record's own mean is weighted as its protocol says; without it the samples' mean is drawn
@@ -96,12 +98,13 @@ def _figure(entry: Entry, index: int, name: str, points: Sequence[Point]) -> Fig
         zero=channel.zero and min(known) >= 0,
         top=channel.full,
         mean=level,
+        brief=brief,
     )
     return Figure(
         anchor=f"{entry.anchor}-usage{index}",
         chart=chart,
         captions=_captions(level, channel, points, known),
-        numbers=numbers.of_series(points, channel.name, channel.unit),
+        numbers=numbers.of_series(points, channel.name, channel.unit, brief=brief),
         name=channel.name,
     )
 

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 from espdeploy.records import Record
-from espdeploy.report import facts, latency, lead, reasons, summary, usage, versus
+from espdeploy.report import facts, gpu_facts, latency, lead, profiled, reasons, summary, swept, usage, versus
 from espdeploy.report.entries import Entry, Group, grouped, runtime_of, tags_of
+from espdeploy.report.knee import RULE
 from espdeploy.report.parts import Card, Fact, Figure, Table, Tag
+from espdeploy.report.profiles import ProfileDocument
 from espdeploy.report.text import DASH, frame_size, listed, moment, number, shorten
 
 #: more records than this start folded, or nobody finds the end of the page
 UNFOLDED = 8
+#: on longer pages the folded records are drawn with fewer tooltips and shorter tables: 1000 would take 90 MB
+_BRIEF_FROM = 40
 _SEVERITIES = ("error", "warning", "info")
 _NOTE_CHARS = 1000
+_MOST_REFS = 24
 
 
 class LeftOutFile(Protocol):
@@ -40,6 +45,7 @@ class Detail:
     brief: str
     tags: tuple[Tag, ...]
     facts: tuple[Fact, ...]
+    gpu: tuple[Fact, ...]
     latency: tuple[Figure, ...]
     usage: tuple[Figure, ...]
     no_latency: str
@@ -80,10 +86,14 @@ class Page:
     cards: tuple[Card, ...]
     simulated: str
     comparisons: tuple[Comparison, ...]
+    sweeps: swept.Sweeps
+    profiles: tuple[profiled.ProfilePart, ...]
     details: tuple[Detail, ...]
     unfolded: int
+    brief: bool
     findings: tuple[FindingRow, ...]
     without_findings: str
+    knee_rule: str
     devices: tuple[facts.Sheet, ...]
     runtimes: tuple[facts.Sheet, ...]
     protocols: tuple[facts.Sheet, ...]
@@ -101,7 +111,12 @@ class Made:
     espdeploy_version: str
 
 
-def build(records: Sequence[Record], left_out: Sequence[LeftOutFile], made: Made) -> Page:
+def build(
+    records: Sequence[Record],
+    left_out: Sequence[LeftOutFile],
+    made: Made,
+    profiles: Sequence[ProfileDocument] = (),
+) -> Page:
     """The page of at least one record."""
     groups = grouped(records)
     entries = [entry for group in groups for entry in group.entries]
@@ -112,12 +127,19 @@ def build(records: Sequence[Record], left_out: Sequence[LeftOutFile], made: Made
         measured=lead.measured(entries),
         lead=lead.sentences(groups),
         cards=lead.cards(groups),
-        simulated=_simulated(entries),
+        simulated=_simulated(entries, profiles),
         comparisons=tuple(_comparison(group, index) for index, group in enumerate(groups, 1)),
-        details=tuple(_detail(entry) for entry in entries),
+        sweeps=swept.build(entries),
+        profiles=profiled.build(profiles),
+        details=tuple(
+            _detail(entry, brief=len(entries) > _BRIEF_FROM and index >= UNFOLDED)
+            for index, entry in enumerate(entries)
+        ),
+        brief=len(entries) > _BRIEF_FROM,
         unfolded=UNFOLDED,
         findings=_findings(entries),
         without_findings=listed([entry.ref for entry in entries if not entry.record.findings]),
+        knee_rule=RULE,
         devices=facts.devices(entries),
         runtimes=facts.runtimes(entries),
         protocols=facts.protocols(entries),
@@ -127,14 +149,23 @@ def build(records: Sequence[Record], left_out: Sequence[LeftOutFile], made: Made
     )
 
 
-def _simulated(entries: Sequence[Entry]) -> str:
-    simulated = [entry.ref for entry in entries if entry.record.device.simulated]
+def _simulated(entries: Sequence[Entry], profiles: Sequence[ProfileDocument]) -> str:
+    of_records = [entry.ref for entry in entries if entry.record.device.simulated]
+    of_profiles = [f"P{index}" for index, profile in enumerate(profiles, 1) if profile.simulated]
+    simulated = [*of_records, *of_profiles]
     if not simulated:
         return ""
-    verb = "was" if len(simulated) == 1 else "were"
-    which = "Every record" if len(simulated) == len(entries) else listed(simulated)
-    verb = "was" if len(simulated) == len(entries) else verb
-    return f"{which} {verb} made on a simulated device. These figures say nothing about real hardware."
+    every = len(simulated) == len(entries) + len(profiles)
+    which = "Every record" if every else _shown(of_records) + of_profiles
+    told = which if isinstance(which, str) else listed(which)
+    verb = "was" if every or len(simulated) == 1 else "were"
+    return f"{told} {verb} made on a simulated device. These figures say nothing about real hardware."
+
+
+def _shown(refs: Sequence[str]) -> list[str]:
+    """As many as a reader takes in."""
+    more = len(refs) - _MOST_REFS
+    return [*refs[:_MOST_REFS], f"{more} more records"] if more > 1 else list(refs)
 
 
 def _comparison(group: Group, index: int) -> Comparison:
@@ -159,7 +190,7 @@ def _why_none(group: Group) -> str:
     return "Fewer than two of these records say how many parameters their network has, or cost in energy."
 
 
-def _detail(entry: Entry) -> Detail:
+def _detail(entry: Entry, *, brief: bool) -> Detail:
     record = entry.record
     engine = record.engine
     context = (
@@ -176,19 +207,24 @@ def _detail(entry: Entry) -> Detail:
         brief=f"{engine.precision[:20]} · {number(record.fps)} FPS · median {_ms(record.latency_ms.p50)}",
         tags=tags_of(record),
         facts=_figures_in_words(record),
-        latency=latency.figures(entry),
-        usage=usage.figures(entry),
+        gpu=gpu_facts.facts(record),
+        latency=_marked(entry, latency.figures(entry, brief=brief)),
+        usage=_marked(entry, usage.figures(entry, brief=brief)),
         no_latency="The record holds no raw times, so there is nothing to draw.",
         no_usage=f"No utilisation to draw: {reasons.utilization(record)}.",
         notes=tuple(shorten(note, _NOTE_CHARS) for note in record.notes),
     )
 
 
+def _marked(entry: Entry, figures: Sequence[Figure]) -> tuple[Figure, ...]:
+    """Each figure of a simulated record says so itself: figures are cut out and passed on."""
+    return tuple(replace(figure, simulated=entry.record.device.simulated) for figure in figures)
+
+
 def _figures_in_words(record: Record) -> tuple[Fact, ...]:
     speed = Fact(name="Speed", value=f"{number(record.fps)} FPS")
-    gpu = (Fact(name="GPU time, median", value=_ms(record.gpu_latency_ms.p50)),) if record.gpu_latency_ms else ()
     power = facts.power_facts(record.power) if record.power else (Fact(name="Power", value=_no_power(record)),)
-    return (speed, *_times(record), *gpu, *power)
+    return (speed, *_times(record), *power)
 
 
 def _no_power(record: Record) -> str:

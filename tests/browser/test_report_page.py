@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from espdeploy.report import profiles
 from espdeploy.report.html import render
 
 if TYPE_CHECKING:
@@ -54,13 +56,26 @@ class Skipped:
     reason = "cut short"
 
 
-def show(chromium: Chrome, page_file: Path, records: list[Any], *, width: int = 1400, scheme: str = _LIGHT) -> None:
-    page = render(records, [Skipped()], generated="2026-02-03T11:00:00+00:00", espdeploy_version="0.1.0")
-    page_file.write_text(page, encoding="utf-8")
+def look(chromium: Chrome, *, width: int, scheme: str) -> None:
     scheme_feature = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
     chromium.execute_cdp_cmd("Emulation.setEmulatedMedia", scheme_feature)
     metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
     chromium.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+
+
+def show(
+    chromium: Chrome,
+    page_file: Path,
+    records: list[Any],
+    *,
+    width: int = 1400,
+    scheme: str = _LIGHT,
+    documents: Sequence[dict[str, Any]] = (),
+) -> None:
+    read = [profiles.decode(json.dumps(document).encode(), file="a.profile.json") for document in documents]
+    page = render(records, [Skipped()], generated="2026-02-03T11:00:00+00:00", espdeploy_version="0.1.0", profiles=read)
+    page_file.write_text(page, encoding="utf-8")
+    look(chromium, width=width, scheme=scheme)
     for kind in ("performance", "browser"):
         chromium.get_log(kind)
     chromium.get(page_file.as_uri())
@@ -87,6 +102,25 @@ def test_every_chart_is_drawn_and_the_page_fits(
         assert chart["escaped"] == 0, chart["id"]
     assert chromium.execute_script("return document.documentElement.scrollWidth") <= width
     assert chromium.execute_script(_OVERLAPS) == []
+
+
+def test_sweeps_and_profiles_are_drawn_whole_wide_narrow_and_dark(
+    chromium: Chrome, page_file: Path, example_records: ModuleType
+) -> None:
+    records = [*example_records.sweep(), example_records.on_gpu()]
+    show(chromium, page_file, records, documents=[example_records.profile_document()])
+    for width, scheme in ((1400, _LIGHT), (390, _DARK)):
+        look(chromium, width=width, scheme=scheme)
+        charts = {chart["id"].partition("-title")[0]: chart for chart in chromium.execute_script(_CHARTS)}
+        kinds = ("kernels", "categories", "metrics", "roofline", "layers", "modules")
+        swept = ("latency", "speed", "sensitivity", "power", "energy")
+        for name in (*(f"p1-{kind}" for kind in kinds), *(f"sweep1-{kind}" for kind in swept)):
+            assert charts[name]["marks"], name
+            assert all(charts[name]["marks"]), name
+        assert [name for name, chart in charts.items() if chart["escaped"] or chart["right"] > width] == []
+        assert chromium.execute_script("return document.documentElement.scrollWidth") <= width
+        assert chromium.execute_script(_OVERLAPS) == []
+    assert chromium.get_log("browser") == []
 
 
 def test_nothing_leaves_the_page_and_the_console_is_silent(

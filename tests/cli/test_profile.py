@@ -97,13 +97,19 @@ def test_layers_and_counters_and_a_record_explain_a_run(engine: Path, tmp_path: 
     assert ran.code == 0, ran.err
     told = ran.document
     assert {"one_kernel", "one_layer", "layout_changes"} <= {limit["code"] for limit in told["limits"]}
-    record = json.loads(next((tmp_path / "results").glob("*.json")).read_text())
+    (kept,) = [path for path in (tmp_path / "results").glob("*.json") if ".profile." not in path.name]
+    record = json.loads(kept.read_text())
     roof, metrics = told["roofline"], run("parse", *files[:2], "--json").document["metrics"]
     rate = sum(metrics[f"dram_{way}_throughput"]["mean_gb_per_s"] for way in ("read", "write"))
     seconds = record["gpu_latency_ms"]["p50"] / 1e3
     assert roof["intensity"] == pytest.approx(2 * record["model"]["macs"] / (rate * 1e9 * seconds))
     assert roof["bound"] == "memory"
     assert [layer["kind"] for layer in told["layers"]] == ["reformat", "compute", "compute", "compute", "compute"]
+    assert len(list((tmp_path / "results").glob("*.profile.json"))) == 2
+    assert run("report", "results", "-o", "page.html").code == 0
+    page = (tmp_path / "page.html").read_text()
+    assert "trt_maxwell_scudnn_128x64_relu_medium_nn_v1" in page
+    assert "SIMULATED" in page
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
 
 from espdeploy.report.charts.scale import Scale
-from espdeploy.report.charts.svg import coordinate, element, join
+from espdeploy.report.charts.svg import clip, coordinate, element, join
 
+#: the first row of a key below the floor of a plot, and from row to row
+KEY_FROM, KEY_ROW = 50.0, 20.0
 #: font size of the charts' text in user units, as the style sheet sets it
 FONT = 12.0
 #: the same on a narrow screen, where wide pictures shrink: labels must have room at this size
@@ -69,6 +72,24 @@ def level(plot: Plot, value: float, kind: str) -> Markup:
     """A line across the plot at ``value`` of the y axis."""
     y = plot.at_y(value)
     return _line(kind, (plot.left, y), (plot.edge, y))
+
+
+def stamp(plot: Plot, *, simulated: bool) -> Markup:
+    """The warning in a chart of figures that were not measured on the device that it names."""
+    return element("text", "SIMULATED", class_="stamp end", x=plot.width - 16, y=13) if simulated else Markup("")
+
+
+def key(plot: Plot, rows: Sequence[tuple[Markup, str]]) -> Iterator[Markup]:
+    """What each kind of line or mark is, in rows below the plot; a sample is drawn for the spot of :func:`key_spot`."""
+    for index, (sample, text) in enumerate(rows):
+        x, y = key_spot(plot, index)
+        yield sample
+        yield element("text", clip(text, plot.width - x - 20, NARROW_FONT), class_="note", x=x + 20, y=y + 4)
+
+
+def key_spot(plot: Plot, index: int) -> tuple[float, float]:
+    """The middle of a row's sample in the key."""
+    return plot.left + 6, plot.floor + KEY_FROM + index * KEY_ROW
 
 
 def tooltip(text: str) -> Markup:

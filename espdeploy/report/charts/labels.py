@@ -8,6 +8,8 @@ from dataclasses import dataclass
 _GAP = 8.0
 _POINT = 6.0
 _FURTHER = 8.0
+#: so many are tried: among more points hardly one has room, and looking for it grows with the square of them
+_MOST_TRIED = 120
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,17 +40,18 @@ class Box:
 def place(points: Sequence[tuple[float, float]], sizes: Sequence[tuple[float, float]], area: Box) -> list[Box | None]:
     """For each point the box of its label (width and height in ``sizes``), or None where no place is free.
 
-    Earlier points choose first. A label goes right of its point, else left, above or below it.
+    Earlier points choose first, and of many points only those. A label goes right of its point, else left, above or
+    below it.
     """
     taken = [Box(left=x - _POINT, top=y - _POINT, right=x + _POINT, bottom=y + _POINT) for x, y in points]
     placed: list[Box | None] = []
-    for point, size in zip(points, sizes, strict=True):
+    for point, size in list(zip(points, sizes, strict=True))[:_MOST_TRIED]:
         free = (box for box in _places(point, size) if box.within(area) and not any(map(box.meets, taken)))
         chosen = next(free, None)
         placed.append(chosen)
         if chosen is not None:
             taken.append(chosen)
-    return placed
+    return [*placed, *[None] * (len(points) - len(placed))]
 
 
 def _places(point: tuple[float, float], size: tuple[float, float]) -> Iterable[Box]:

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from espdeploy.report.charts.frame import Plot, axes, tooltip
+from espdeploy.report.charts.frame import NARROW_FONT, Plot, axes, tooltip
 from espdeploy.report.charts.labels import Box, place
+from espdeploy.report.charts.markers import marker
 from espdeploy.report.charts.scale import Scale, fitted, logarithmic
-from espdeploy.report.charts.svg import clip, coordinate, element, path, picture, text_width
+from espdeploy.report.charts.svg import clip, element, picture, text_width
 
 _WIDTH, _PLOT_HEIGHT, _LEGEND_ROW = 560.0, 340.0, 20.0
 _LABEL_WIDTH = 180.0
 #: between the font sizes on a wide and on a narrow screen
 _LABEL_FONT = 13.0
-_SHAPES = ("circle", "square", "triangle", "diamond", "cross", "star")
-_COLOURS = 7
-_RADIUS = 5.0
 _LOG_RATIO = 15.0
 
 
@@ -100,37 +97,14 @@ def _scale(values: Sequence[float]) -> Scale:
 
 
 def _dot(plot: Plot, dot: Dot) -> Markup:
-    return _marker((plot.at_x(dot.x), plot.at_y(dot.y)), dot.kind, tooltip(dot.text), hollow=dot.hollow)
-
-
-def _marker(at: tuple[float, float], kind: int, *children: Markup, hollow: bool = False) -> Markup:
-    colour = f"c{kind % _COLOURS + 1}"
-    shape = _SHAPES[kind % len(_SHAPES)]
-    classes = f"mark marker {colour} {shape}{' hollow' if hollow else ''}"
-    if shape == "circle":
-        return element("circle", *children, class_=classes, cx=at[0], cy=at[1], r=_RADIUS)
-    return element("path", *children, class_=classes, d=_outline(at, shape))
-
-
-def _outline(at: tuple[float, float], shape: str) -> str:
-    x, y, r = at[0], at[1], _RADIUS
-    if shape == "cross":
-        ends = (f"M{coordinate(x - r)} {coordinate(y)}H{coordinate(x + r)}", f"M{coordinate(x)} {coordinate(y - r)}")
-        return f"{ends[0]}{ends[1]}V{coordinate(y + r)}"
-    corners = {"square": 4, "triangle": 3, "diamond": 4, "star": 5}[shape]
-    turn = math.pi / 4 if shape == "square" else math.pi / 2
-    radii = [r * 1.3, r * 0.55] if shape == "star" else [r * 1.25]
-    steps = corners * len(radii)
-    angles = [turn + 2 * math.pi * step / steps for step in range(steps)]
-    reach = [radii[step % len(radii)] for step in range(steps)]
-    return path([(x + c * math.cos(a), y - c * math.sin(a)) for a, c in zip(angles, reach, strict=True)], close=True)
+    return marker((plot.at_x(dot.x), plot.at_y(dot.y)), dot.kind, tooltip(dot.text), hollow=dot.hollow)
 
 
 def _placed(plot: Plot, dots: Sequence[Dot]) -> list[tuple[str, float, Box | None]]:
     """For each dot its label, its horizontal position and the box of its label."""
     texts = [clip(dot.label, _LABEL_WIDTH, _LABEL_FONT) for dot in dots]
     points = [(plot.at_x(dot.x), plot.at_y(dot.y)) for dot in dots]
-    sizes = [(text_width(text, _LABEL_FONT), _LABEL_FONT) for text in texts]
+    sizes = [(text_width(text, NARROW_FONT), NARROW_FONT) for text in texts]
     area = Box(left=plot.left, top=plot.top - 6, right=_WIDTH, bottom=plot.floor)
     return list(zip(texts, (x for x, _ in points), place(points, sizes, area), strict=True))
 
@@ -152,6 +126,6 @@ def _tie(x: float, box: Box) -> tuple[str, float]:
 def _legend(plot: Plot, series: Sequence[str]) -> Iterator[Markup]:
     for row, name in enumerate(series):
         y = plot.floor + 54 + row * _LEGEND_ROW
-        yield _marker((plot.left + 6, y - 4), row)
+        yield marker((plot.left + 6, y - 4), row)
         text = clip(name, _WIDTH - plot.left - 24, _LABEL_FONT)
         yield element("text", text, class_="note", x=plot.left + 20, y=y)

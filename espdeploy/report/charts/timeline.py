@@ -20,7 +20,7 @@ MOST_DOTS = 2000
 #: the same for the small charts, of which a page holds many
 MOST_JOINED, _MOST_JOINED_MARKS = 400, 60
 _SLICES = 260
-_HOVER_SLICES = 40
+_HOVER_SLICES, _BRIEF_HOVER_SLICES = 40, 10
 _SPIKE = 4.5
 _FEW = 24
 
@@ -40,7 +40,8 @@ class Timeline:
     """Points in order of time. ``joined`` draws a line through the samples, else they stand alone.
 
     ``top`` is the fixed upper end of the y axis (100 for a share), ``mean`` a level across the whole axis.
-    Values above ``edge`` would press all others flat: they stand at the upper edge as triangles.
+    Values above ``edge`` would press all others flat: they stand at the upper edge as triangles. ``brief`` gives a
+    tooltip to each slice of time alone: those of each sample would fill a page of many charts.
     """
 
     title: str
@@ -56,6 +57,7 @@ class Timeline:
     mean: float | None = None
     sections: tuple[Section, ...] = ()
     large: bool = False
+    brief: bool = False
 
 
 def draw(chart: Timeline, anchor: str) -> Markup:
@@ -100,7 +102,8 @@ def _data(plot: Plot, chart: Timeline) -> Iterator[Markup]:
     runs = _runs(plot, chart)
     if chart.joined:
         yield element("path", class_="mark line", d="".join(path(run) for run in runs))
-    if len(chart.points) <= (_MOST_JOINED_MARKS if chart.joined else MOST_MARKS):
+    most = _MOST_JOINED_MARKS if chart.joined else MOST_MARKS
+    if len(chart.points) <= (_FEW if chart.brief else most):
         # beside a line the circles only carry the tooltips, unless there are so few that the line alone says little
         kind = "dot" if not chart.joined or len(chart.points) <= _FEW else "hover-dot"
         yield element("g", *_circles(plot, chart), class_=kind)
@@ -174,7 +177,7 @@ def _known_runs(parts: Sequence[Slice]) -> list[list[tuple[Slice, float, float, 
 
 def _hovers(plot: Plot, chart: Timeline) -> Iterator[Markup]:
     """Invisible areas that carry the tooltips where samples have no mark of their own."""
-    parts = slices(chart.points, _HOVER_SLICES)
+    parts = slices(chart.points, _BRIEF_HOVER_SLICES if chart.brief else _HOVER_SLICES)
     yield element("g", *(_hover(plot, part, chart.unit) for part in parts if part.low is not None), class_="hover")
 
 

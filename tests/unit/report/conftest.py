@@ -11,6 +11,7 @@ import pytest
 
 from espdeploy.records import Record
 from espdeploy.report.html import render
+from espdeploy.report.profiles import ProfileDocument
 
 _VOID = {"meta", "link", "br", "img", "input", "hr"}
 
@@ -72,8 +73,12 @@ Drawn = Callable[..., tuple[str, Element]]
 def drawn() -> Drawn:
     """Draws records and returns the page as text and as a tree."""
 
-    def draw(records: Sequence[Record], left_out: Sequence[Any] = ()) -> tuple[str, Element]:
-        text = render(records, left_out, generated="2026-02-03T11:00:00+00:00", espdeploy_version="0.1.0")
+    def draw(
+        records: Sequence[Record], left_out: Sequence[Any] = (), profiles: Sequence[ProfileDocument] = ()
+    ) -> tuple[str, Element]:
+        text = render(
+            records, left_out, generated="2026-02-03T11:00:00+00:00", espdeploy_version="0.1.0", profiles=profiles
+        )
         tree = Tree()
         tree.feed(text)
         tree.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -14,6 +15,7 @@ import pytest
 
 from espdeploy.errors import UsageError
 from espdeploy.records import Series, Utilization
+from espdeploy.report import profiles
 from espdeploy.report.html import render
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{ 7*7 }}{% raw %}\x00\x1b\ud800\u202e שלום &amp; `"
@@ -64,7 +66,8 @@ def test_the_page_is_whole_and_asks_for_nothing(example_records: ModuleType, dra
 
 
 def test_every_link_leads_somewhere_and_ids_are_unique(example_records: ModuleType, drawn: Drawn) -> None:
-    _, page = drawn(example_records.suite())
+    profile = profiles.decode(json.dumps(example_records.profile_document()).encode(), file="a.profile.json")
+    _, page = drawn([*example_records.suite(), *example_records.sweep()], [], [profile, profile])
     ids = [element.attributes["id"] for element in walk(page) if "id" in element.attributes]
     assert len(ids) == len(set(ids))
     assert {anchor.attributes["href"][1:] for anchor in page.all("a")} <= set(ids)
@@ -85,7 +88,8 @@ def test_each_chart_has_a_title_a_description_and_its_numbers(example_records: M
 
 
 def test_hostile_text_is_only_ever_text(example_records: ModuleType, drawn: Drawn) -> None:
-    records = [hostile(record) for record in example_records.suite()]
+    all_kinds = [*example_records.suite(), *example_records.sweep()[:3], example_records.on_gpu()]
+    records = [hostile(record) for record in all_kinds]
     left_out = [Skipped(path=Path("x<script>y"), reason=HOSTILE)]
     text, page = drawn(records, left_out)
     assert page.all("script") == page.all("img") == []
@@ -201,6 +205,21 @@ def test_fifty_records_are_all_there_and_most_of_them_folded(example_records: Mo
     assert len(page.all("section", id="summary")[0].all("tbody")[0].all("tr")) == 50
     assert len(page.all("article")) + len(page.all("details", class_="record")) == 50
     assert len(page.all("details", class_="record")) > 30
+
+
+def test_a_page_of_many_records_is_drawn_with_fewer_tooltips_and_all_its_charts(
+    example_records: ModuleType, drawn: Drawn
+) -> None:
+    records = [example_records.timed(example_records.raw_times(60, 20.0, seed=i), id=str(i)) for i in range(41)]
+    few, _ = drawn(records[:10])
+    many, page = drawn(records)
+    assert "have a tooltip for each slice of time" in many
+    assert "have a tooltip for each slice of time" not in few
+    whole, brief = page.all("article")[0], page.all("details", class_="record")[0]
+    assert [len(record.all("svg", role="img")[1].all("circle")) for record in (whole, brief)] == [60, 0]
+    assert len(brief.all("svg", role="img")) == len(whole.all("svg", role="img"))
+    greatest = max(records[8].traces["latency_ms"].values)
+    assert f"{greatest:.4g}" in brief.all("details", class_="numbers")[1].text
 
 
 def test_the_report_needs_no_heavy_package() -> None:
