@@ -184,7 +184,7 @@ class Series:
 
 @dataclass(frozen=True, kw_only=True)
 class Launch:
-    """Medians of the parts of an inference on a GPU: the processor's time in the launch, and copies where there are any.
+    """Medians of the parts of an inference on a GPU: the processor's time in the launch, and copies where there are.
 
     ``enqueue_ratio`` is that launch over the GPU's time: above 0.8 the processor is what limits.
     """

@@ -56,7 +56,7 @@ RULES: tuple[Rule, ...] = (
     Rule(category=REDUCTION, pattern=r"^__myln?_\w*(?:sum|mea|maxr|minr|prod|argm|topk)", why=_MYELIN),
     Rule(
         category=MEMORY,
-        pattern=r"^__myln?_(?:bb\d+_\d+_)?(?:move?|tran?|resh?|slic?|conc?|copy?|cast?|repl?|padd?|gath?|scat?|squee?|bcst)+(?:_|$)",
+        pattern=r"^__myln?_(?:bb\d+_\d+_)?(?:move?|tran?|resh?|slic?|conc?|copy?|cast?|repl?|pad+|gath?|scat?|squee?|bcst)+(?:_|$)",
         why=f"{_MYELIN}; steps that move data and nothing else",
         kind="layout",
     ),

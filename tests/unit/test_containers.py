@@ -37,7 +37,7 @@ BASES = {
 }
 #: requirement file -> Python, minor of the board's glibc (Ubuntu 18.04 has 2.27, 22.04 has 2.35)
 CORES = {"requirements-cp311.txt": ((3, 11), 27), "requirements-cp310.txt": ((3, 10), 35)}
-EXTRAS = {"requirements-build.txt", "requirements-jtop4.txt", "requirements-jtop7.txt"}
+EXTRAS = ("requirements-build.txt", "requirements-jtop4.txt", "requirements-jtop7.txt")
 PIN = re.compile(r"# (?P<file>\S+)\n(?P<name>[a-z0-9-]+)==(?P<version>\S+) --hash=sha256:[0-9a-f]{64}\n")
 
 

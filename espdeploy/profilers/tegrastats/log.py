@@ -105,4 +105,4 @@ class _Reader:
 
 def _time(sample: str) -> str | None:
     tokens = sample.split()
-    return timestamp_of(tokens, tokens.index("RAM"))
+    return timestamp_of(tokens, tokens.index("RAM")) if "RAM" in tokens else None

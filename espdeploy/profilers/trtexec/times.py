@@ -96,7 +96,8 @@ def summed_up(values: NDArray[np.float64]) -> Timing | None:
         return None
     last = ascending.size - 1
     above = {
-        pct: int((np.float32(1) - np.float32(pct) / np.float32(100)) * np.float32(ascending.size)) for pct in PERCENTILES
+        pct: int((np.float32(1) - np.float32(pct) / np.float32(100)) * np.float32(ascending.size))
+        for pct in PERCENTILES
     }
     return Timing(
         min_ms=float(ascending[0]),
