@@ -188,6 +188,9 @@ def _cells(of: Suite, path: Path) -> Iterator[Cell]:
 
 
 def _product(matrix: SuiteMatrix, run: SuiteRun, path: Path) -> Iterator[Cell]:
+    for key in ("batches", "threads"):
+        if (wrong := next((count for count in getattr(matrix, key) if count < 1), None)) is not None:
+            raise InputFileError(f"{path}: {wrong} in {key} of a [[matrix]]", do="write whole numbers from 1 up")
     models = [item if isinstance(item, NetworkChoice) else NetworkChoice(name=item) for item in matrix.models]
     for size in matrix.sizes:
         try:

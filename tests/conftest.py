@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
+import gc
 import importlib.util
 import os
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -18,6 +21,39 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("espdeploy")
+
+# PyTorch's threads wait for each other by spinning: where every core has a worker of its own, that is half of the time.
+# Before PyTorch is loaded, and for the commands in processes of their own too.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def pytest_collection_finish() -> None:
+    """PyTorch and the tests themselves are a million objects, which each full collection would look through again."""
+    gc.collect()
+    gc.freeze()
+
+
+Once = Callable[[str, Callable[[Path], object]], Path]
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """``once(name, write)``: a file that all workers of a run share, written by the first that asks for it."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "once"
+    folder.mkdir(exist_ok=True)
+
+    def call(name: str, write: Callable[[Path], object]) -> Path:
+        path = folder / name
+        with path.with_name(f"lock-{name}").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # the others wait; one that dies lets go
+            if not path.exists():
+                part = path.with_name(f"part-{name}")
+                write(part)
+                part.replace(path)
+        return path
+
+    return call
 
 
 @pytest.fixture(scope="session")

@@ -154,7 +154,7 @@ def _floating(e: Evidence) -> Finding | None:
         return None
     low, mean, high = min(clocks), sum(clocks) / len(clocks), max(clocks)
     moved = high > 0 and (high - low) / high * 100 > FLOATING_LIMIT_PCT
-    held = [step for step in e.steps_mhz if step <= mean]
+    held = [step for step in e.steps_mhz if step <= mean * (1 + _READING_PCT / 100)]
     return Finding(
         code="floating_clocks",
         severity="warning" if moved else "info",

@@ -191,7 +191,10 @@ def _show(output: Output, benched: Sequence[Benched]) -> None:
     if output.as_json:
         output.json(records[0] if len(records) == 1 else records)
         return
-    output.table(_COLUMNS, [_row(record) for record in records])
+    for head in dict.fromkeys(_head(record) for record in records):
+        output.line(head)
+    first = 0 if any(_frequency(record) for record in records) else 1  # a processor has no GPU clock to show
+    output.table(_COLUMNS[first:], [_row(record)[first:] for record in records])
     shared = records[-1].frequency_sensitivity
     if shared is not None:
         columns = [
@@ -199,11 +202,12 @@ def _show(output: Output, benched: Sequence[Benched]) -> None:
             Column(head="sensitivity", numeric=True),
             Column(head="95 % interval"),
         ]
-        output.table(columns, [_sensitivity_row(step) for step in (*shared.pairs, shared.span)])
+        span = (shared.span,) if len(shared.pairs) > 1 else ()
+        output.table(columns, [_sensitivity_row(step) for step in (*shared.pairs, *span)])
     several = len(records) > 1
     for item in benched:
         if several:
-            output.line(f"{_frequency(item.record)} MHz" if _frequency(item.record) else str(item.path))
+            output.note(f"{_frequency(item.record)} MHz:" if _frequency(item.record) else f"{item.path}:")
         output.findings(item.record.findings)
     for note in dict.fromkeys(note for record in records for note in record.notes):
         output.note(note)
@@ -211,38 +215,46 @@ def _show(output: Output, benched: Sequence[Benched]) -> None:
         output.note(f"record: {item.path}")
 
 
+#: what differs between the records of one request; it fits 100 columns
 _COLUMNS = [
-    Column(head="model"),
-    Column(head="runtime"),
-    Column(head="precision"),
     Column(head="GPU MHz", numeric=True),
     Column(head="FPS", numeric=True),
-    Column(head="latency median ms", numeric=True),
-    Column(head="mean ms (95 % interval)", numeric=True),
+    Column(head="median ms", numeric=True),
+    Column(head="mean (95 %) ms", numeric=True),
     Column(head="p95 ms", numeric=True),
     Column(head="power W", numeric=True),
     Column(head="J/frame (net)", numeric=True),
-    Column(head="accuracy"),
 ]
 
 
-def _row(record: Record) -> list[str]:
-    latency, accuracy, power = record.latency_ms, record.accuracy, record.power
-    interval = f" ({latency.ci95[0]:.2f} … {latency.ci95[1]:.2f})" if latency.ci95 else ""
+def _head(record: Record) -> str:
+    """What all records of one request share; speed is never shown without accuracy."""
+    accuracy, engine = record.accuracy, record.engine
     mark = "SIMULATED " if record.device.simulated else ""
+    shape = "x".join(str(extent) for extent in record.model.input_shape)
+    scored = "accuracy not evaluated" if accuracy is None else f"{accuracy.metric} {accuracy.value:.2f}"
+    made = f"{engine.runtime} {engine.runtime_version}, {engine.precision}"
+    mode = f", power mode {record.device.power_mode}" if record.device.power_mode else ""
+    return f"{mark}{record.model.name} {shape} on {record.device.name}: {made}{mode}; {scored}"
+
+
+def _row(record: Record) -> list[str]:
+    latency, power = record.latency_ms, record.power
+    interval = f" ({_ms(latency.ci95[0])} … {_ms(latency.ci95[1])})" if latency.ci95 else ""
     return [
-        f"{mark}{record.model.name} {'x'.join(str(extent) for extent in record.model.input_shape)}",
-        f"{record.engine.runtime} {record.engine.runtime_version}",
-        record.engine.precision,
         _frequency(record) or "–",
         f"{record.fps:.2f}",
-        f"{latency.p50:.2f}",
-        f"{latency.mean:.2f}{interval}",
-        units.significant(latency.p95, 4),
+        _ms(latency.p50),
+        f"{_ms(latency.mean)}{interval}",
+        _ms(latency.p95),
         "not measured" if power is None else f"{power.mean_w:.2f}",
         "not measured" if power is None else _energy(power),
-        "not evaluated" if accuracy is None else f"{accuracy.metric} {accuracy.value:.2f}",
     ]
+
+
+def _ms(time_ms: float | None) -> str:
+    """Two digits after the point, and four that count where that would be less: a small network takes microseconds."""
+    return f"{time_ms:.2f}" if time_ms is not None and time_ms >= 1 else units.significant(time_ms, 4)
 
 
 def _frequency(record: Record) -> str:

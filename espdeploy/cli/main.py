@@ -177,25 +177,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
         leash.put_on()
         _put_clocks_back()
         where = elsewhere(given)
-        if where is not None and not {"-h", "--help"} & set(given):
+        if where is not None and where.whole:
             return run_elsewhere(where)
-        code = app(args=given, prog_name="espdeploy", standalone_mode=False)
+        rest = list(where.arguments) if where is not None else given
+        code = app(args=rest, prog_name="espdeploy", standalone_mode=False, obj=where)
         sys.stdout.flush()
     except BrokenPipeError:  # the reader of our output has gone; there is nobody to tell
         _give_up_stdout()
         return 0
     except BaseException as error:
         if isinstance(error, SystemExit) and not stop.asked:
-            if isinstance(error.__context__, BrokenPipeError):  # Rich ends the process with 1 then: "the answer is no"
-                _give_up_stdout()
-                return 0
-            raise
+            return _ended_by(error)
         if stop.asked and not isinstance(error, Interrupted):  # a library that was at work made another error of it
             error = _interrupted(error)
         return _fail(error, as_json="--json" in given, debug=debug)
     if stop.asked:  # what could be kept was, and was shown
         return Interrupted.exit_code
     return code if isinstance(code, int) else 0
+
+
+def _ended_by(error: SystemExit) -> int:
+    """Rich ends the process with 1, "the answer is no", where only the reader of our output has gone."""
+    if not isinstance(error.__context__, BrokenPipeError):
+        raise error
+    _give_up_stdout()
+    return 0
 
 
 @dataclass

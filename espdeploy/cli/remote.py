@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from espdeploy.cli import progress
 from espdeploy.cli.output import Output
 from espdeploy.errors import UsageError
 from espdeploy.protocols import Progress
+
+if TYPE_CHECKING:
+    from espdeploy.pipeline.sweeping.run import Runner
 
 #: options that are meant for this side; their values never travel
 _OWN = ("--host", "--container", "--remote-espdeploy")
@@ -29,6 +33,11 @@ class Elsewhere:
     container: str | None
     program: str
     arguments: tuple[str, ...]
+
+    @property
+    def whole(self) -> bool:
+        """Whether the whole command goes there: help is told here, and of a sweep only the cells are measured there."""
+        return self.arguments[:1] != ("sweep",) and not {"-h", "--help"} & set(self.arguments)
 
 
 def elsewhere(given: Sequence[str]) -> Elsewhere | None:
@@ -81,6 +90,24 @@ def run_elsewhere(where: Elsewhere) -> int:
     for path in ran.records:
         output.note(f"record here: {path}")
     return ran.returncode
+
+
+@contextlib.contextmanager
+def cells_elsewhere(where: Elsewhere, results: Path, shown: Progress) -> Iterator[Runner]:
+    """What measures cells of a suite there, while the plan and the records stay here.
+
+    Raises:
+        EspdeployError: as :func:`run_elsewhere`.
+    """
+    from espdeploy.devices.ssh import connected
+    from espdeploy.pipeline.remote.there import There, check_there
+    from espdeploy.pipeline.sweeping.over_ssh import on_host
+
+    there = There(program=where.program, container=where.container)
+    shown(0, None, f"connecting to {where.host}")
+    with connected(where.host) as remote:
+        check_there(remote, there)
+        yield on_host(remote, there, results, lambda line: _tell(where.host, line), shown)
 
 
 def _write(stream: TextIO, line: str) -> None:

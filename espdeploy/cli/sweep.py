@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,6 +10,8 @@ import typer
 
 from espdeploy.cli import options, progress
 from espdeploy.cli.output import Column, Output
+from espdeploy.cli.remote import Elsewhere, cells_elsewhere
+from espdeploy.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
 
 
 def sweep(
+    context: typer.Context,
     suite: Annotated[
         str | None, typer.Argument(metavar="SUITE", help="A name of benchmarks/suites, or a TOML file; all if none.")
     ] = None,
@@ -37,11 +41,14 @@ def sweep(
 
     Each record is stored as it is made, so a sweep that was stopped goes on where it was. With --scheduler the cells
     go to workers that declare their device as a resource: dask worker ADDRESS --nthreads 1 --resources "tx2=1".
+    With --host they are measured there, and the records come here.
     """
     from espdeploy import suites
     from espdeploy.pipeline.sweeping.plan import plan
 
     output = Output(as_json=json)
+    if scheduler is not None and isinstance(context.obj, Elsewhere):
+        raise UsageError("--scheduler and --host both say where cells are measured", do="leave one of them away")
     if suite is None:
         _list(output)
         return
@@ -52,12 +59,14 @@ def sweep(
         return
     from espdeploy.pipeline.sweeping import run
 
-    with progress.shown() as shown:
+    with progress.shown() as shown, contextlib.ExitStack() as stack:
         measure = None
         if scheduler is not None:
             from espdeploy.pipeline.sweeping.cluster import on_cluster
 
             measure = on_cluster(scheduler, results, shown)
+        elif isinstance(context.obj, Elsewhere) and any(not item.done for item in planned):
+            measure = stack.enter_context(cells_elsewhere(context.obj, results, shown))
         outcomes = run.sweep(planned, results, shown, measure)
     _show(output, chosen, outcomes)
     failed = next((outcome.error for outcome in outcomes if outcome.error is not None), None)

@@ -40,6 +40,7 @@ _FAILURES = (
     (r"timed out|No route to host|Network is unreachable|Connection closed by|Connection reset|Broken pipe",
      "does not answer", "check that it is on and reachable: ping it, then ssh {host} true"),
 )  # fmt: skip
+_SSH_SAID = re.compile(r"ssh|kex_|mux_|client_|packet_|channel |Connection |Received |Disconnected |Bad |\S+@\S+: ")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +68,7 @@ class Remote:
         """
         named = [f"{name}={value}" for name, value in (env or {}).items()]
         return self.script(
-            shlex.join([*(["env", *named] if named else []), *argv]),
+            shlex.join([*(["env", *named] if named else []), *argv]) + "; exit $?",  # 255 stays ssh's own word
             timeout_s=timeout_s,
             heartbeat_s=heartbeat_s,
             on_line=on_line,
@@ -180,9 +181,9 @@ def explain(host: str, done: Completed) -> MissingCapability:
     for pattern, meaning, do in _FAILURES:
         if re.search(pattern, said):
             return MissingCapability(f"{host} {meaning}", why=tail(done), do=do.format(host=shlex.quote(host)))
-    return MissingCapability(
-        f"the connection to {host} failed", why=tail(done) or "ssh ended without a word", do=f"ssh -v {host} true"
-    )
+    own = [line for line in said.splitlines() if _SSH_SAID.match(line)]  # the program's last words are there too
+    why = " | ".join(own[-2:]) or "ssh ended without a word"
+    return MissingCapability(f"the connection to {host} failed", why=why, do=f"ssh -v {shlex.quote(host)} true")
 
 
 def _command() -> list[str]:

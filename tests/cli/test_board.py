@@ -19,6 +19,7 @@ import pytest
 
 from tests.cli import sshd
 from tests.cli.boards import tiny_onnx
+from tests.cli.conftest import Run, assert_contract_error
 
 _INSTALL = Path(__file__).parents[1] / "fakes/tx2/install.py"
 _DURATION_S = 5
@@ -186,6 +187,87 @@ def test_a_dry_run_names_the_commands_and_touches_nothing(on_board: Bench) -> No
     assert on_board.clocks() == before
 
 
+@pytest.mark.parametrize(
+    ("more", "code", "said"),
+    [
+        (("--batch", "2"), 2, "--batch 2 cannot change"),
+        (("--size", "64x48"), 2, "--size 64x48 cannot change"),
+        (("--threads", "2"), 2, "--threads 2 means nothing"),
+        (("--data", "."), 2, "gives no answers"),
+        (("--cross-check",), 3, "--cross-check needs the Python package tensorrt"),
+        (("--duration-s", "nan"), 2, "is no time"),
+        (("--power-source", "nvml"), 2, "--power-source"),
+    ],
+)
+def test_what_the_tool_would_not_heed_is_refused_before_it_is_timed(  # noqa: PLR0917 - the columns of the table above
+    on_board: Bench, run: Run, monkeypatch: pytest.MonkeyPatch, more: tuple[str, ...], code: int, said: str
+) -> None:
+    if said.endswith("tensorrt") and importlib.util.find_spec("tensorrt"):
+        pytest.skip("TensorRT is installed here, so it can be checked")
+    _enter(on_board, monkeypatch)
+    refused = run("bench", on_board.engine, "--device", "tx2", *_QUICK, *more)
+    assert_contract_error(refused, code, said)
+    assert "timing with the tool" not in refused.err
+
+
+def _enter(on_board: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This process sees the board from now on."""
+    for name, text in on_board.board.environment.items():
+        monkeypatch.setenv(name, text)
+
+
+def test_a_plan_is_in_the_order_of_measuring_and_of_what_is_there(
+    on_board: Bench, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _enter(on_board, monkeypatch)
+    plan = run("bench", on_board.engine, "--device", "tx2", "--freq", "824,624,1134", "--dry-run", "--json").document
+    clocks = [step["what"].rsplit(" ", 2)[-2] for step in plan["steps"] if step["what"].startswith("GPU clock")]
+    assert clocks == ["1122", "624.75", "854.25", "1122"]  # outwards, and the first once more
+    graph = run("bench", on_board.folder / "net.onnx", "--device", "tx2", "--precision", "fp16", "--dry-run", "--json")
+    assert "net.onnx" not in "".join(step["command"] for step in graph.document["steps"])  # no engine, but made one
+    assert run("bench", "gone.engine", "--device", "tx2", "--dry-run").code == 2
+    assert run("bench", "--device", "tx2", "--dry-run").code == 2
+    assert run("bench", "--model", "espnot", "--device", "tx2", "--dry-run").code == 2
+
+
+def test_a_power_mode_counts_its_cores_and_the_table_fits_a_terminal(
+    on_board: Bench, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _enter(on_board, monkeypatch)
+    ran = run("bench", on_board.folder / "net.onnx", "--device", "tx2", "--precision", "fp16", *_QUICK,
+              "--duration-s", "1.2", "--power-mode", "MAXP_CORE_ARM", "--results", "mode")  # fmt: skip
+    assert ran.code == 0, ran.err
+    assert max(len(line.rstrip()) for line in ran.out.splitlines()[1:]) <= 100  # the title above it wraps
+    (kept,) = Path("mode").glob("*.json")
+    record = json.loads(kept.read_text())
+    assert (record["model"]["name"], record["device"]["cpu_cores"]) == ("tiny", 4)
+    # readings after the run, of an idle board, are no part of it, however short it is
+    measured = record["traces"]["ina3221_total_w"]["values"]
+    assert record["power"]["mean_w"] == pytest.approx(sum(measured) / len(measured), rel=0.002)
+    trials = record["traces"]["latency_ms"]["t_s"]
+    assert trials[-1] - trials[0] > 1.1  # whole seconds of the tool are never fewer than were asked for
+
+
+def test_ctrl_c_after_the_last_trial_keeps_it_and_begins_nothing_more(on_board: Bench) -> None:
+    before = on_board.clocks()
+    arguments = ("bench", on_board.engine, "--device", "tx2", "--freq", "1122,624", *_QUICK[:6], "--idle-s", "3")
+    running = subprocess.Popen(
+        on_board.argv((*arguments, "--results", "stopped")), env=on_board.environment, cwd=on_board.folder,
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert running.stderr is not None
+    _until(lambda: "reading its figures" in running.stderr.readline())
+    time.sleep(0.5)
+    running.send_signal(signal.SIGINT)
+    _, told = running.communicate(timeout=20)
+    assert running.returncode == 130, told
+    (kept,) = (on_board.folder / "stopped").glob("*.json")
+    record = json.loads(kept.read_text())
+    assert record["power"]["idle_after_w"] is None
+    assert any("stopped when every trial was done" in note for note in record["notes"])
+    assert on_board.clocks() == before
+
+
 @pytest.fixture(scope="module")
 def server(on_board: Bench, tmp_path_factory: pytest.TempPathFactory) -> Iterator[sshd.Server]:
     if not sshd.USABLE:
@@ -237,17 +319,52 @@ def test_a_lost_connection_ends_the_command_there_and_clocks_are_put_back(away: 
     assert not list(away.folder.glob("results/*.json"))
 
 
-def test_ctrl_c_here_ends_it_there(away: Bench) -> None:
+def test_ctrl_c_here_ends_it_there_and_brings_home_what_was_complete(away: Bench) -> None:
     before = away.clocks()
-    arguments = ("bench", away.engine, "--device", "tx2", "--freq", "1122", "--duration-s", "60", "--host", "board")
+    (away.folder / "tx2").write_text("a file that is named as the device is")
+    arguments = ("bench", away.engine, "--device", "tx2", "--freq", "624,1122", *_QUICK, "--host", "board")
     running = subprocess.Popen(
         away.argv(arguments), env=away.environment, cwd=away.folder, stderr=subprocess.PIPE, text=True
     )
     _until(lambda: away.board.hz("min_freq") == 1_122_000_000)
     running.send_signal(signal.SIGINT)
-    _, told = running.communicate(timeout=30)
+    _, told = running.communicate(timeout=60)
     assert running.returncode == 130, told
+    (kept,) = (away.folder / "results").glob("*.json")
+    assert json.loads(kept.read_text())["device"]["gpu_freq_mhz"]["set"] == 624.75
+    assert kept.name in told
     _until(lambda: away.clocks() == before)
+
+
+def test_a_sweep_over_ssh_keeps_its_records_and_what_is_done_here(away: Bench) -> None:
+    tiny_onnx(away.folder / "a.onnx")
+    (away.folder / "mine.toml").write_text(
+        'name = "mine"\ndescription = "d"\n[run]\ntrials = 3\nduration_s = 0.5\nwarmup_s = 0.1\nidle_s = 0.0\n'
+        '[[matrix]]\ndevices = ["tx2"]\nmodels = ["a.onnx"]\nprecisions = ["fp16"]\nfreq = ["824"]\n'
+        'power_modes = ["MAXN", "NONE"]\n'
+    )
+    asked = ("sweep", "./mine.toml", "--host", "board", "--json")
+    first = away.run(*asked)
+    assert first.returncode == 2, first.stderr
+    measured, failed = json.loads(first.stdout)["cells"]
+    assert (measured["state"], failed["state"]) == ("measured", "failed")
+    assert 'no power mode is called "NONE"' in failed["error"]["what"]  # as the board told it
+    (kept,) = (away.folder / "results").glob("*.json")
+    record = json.loads(kept.read_text())
+    assert [record["id"]] == measured["records"]
+    assert (record["cell"], record["device"]["gpu_freq_mhz"]["set"]) == (measured["id"], 854.25)
+    again = away.run(*asked, "--only", "MAXN")
+    assert again.returncode == 0, again.stderr
+    assert json.loads(again.stdout)["cells"][0]["state"] == "found"
+
+
+def test_a_command_that_is_killed_there_is_told_as_that(away: Bench) -> None:
+    killer = away.folder / "killer"
+    killer.write_text('#!/bin/sh\n[ "$1" = --version ] && exec espdeploy --version\nkill -9 $$\n')
+    killer.chmod(0o755)
+    done = away.bench("--host", "board", "--remote-espdeploy", killer, "--json")
+    assert done.returncode == 4
+    assert "was killed on board (signal 9)" in json.loads(done.stdout)["error"]["what"]
 
 
 @pytest.mark.parametrize(
@@ -260,9 +377,7 @@ def test_ctrl_c_here_ends_it_there(away: Bench) -> None:
         ("board", ("--container", "image"), 3, "has no docker"),
     ],
 )
-def test_a_host_that_is_not_as_needed(
-    away: Bench, host: str, more: tuple[str, ...], code: int, said: str
-) -> None:
+def test_a_host_that_is_not_as_needed(away: Bench, host: str, more: tuple[str, ...], code: int, said: str) -> None:
     done = away.run("doctor", "--host", host, *more)
     assert done.returncode == code
     assert said in done.stderr

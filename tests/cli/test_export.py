@@ -14,7 +14,9 @@ onnx = pytest.importorskip("onnx")
 pytest.importorskip("torch")
 ort = pytest.importorskip("onnxruntime")
 
-SMALL = ["export", "--model", "espnet-c", "--set", "alpha3=1", "--size", "64x48"]
+DEFAULT = ["export", "--model", "espnet-c", "--set", "alpha3=1", "--size", "64x48"]
+#: where the exporter makes no difference: that of opset 13 takes a fifth of the time
+SMALL = [*DEFAULT, "--opset", "13"]
 KEYS = {"output", "model", "params", "macs", "opset", "nodes_before", "nodes_after", "parity"}
 FACTORY = """
 import torch
@@ -39,7 +41,7 @@ def unexportable():
 
 def test_the_opset_follows_the_device_and_the_file_is_one(run: Run, tmp_path: Path) -> None:
     for device, opset in (("tx2", 13), ("cpu", 20)):
-        ran = run(*SMALL, "--device", device, "-o", f"{device}.onnx", "--json")
+        ran = run(*DEFAULT, "--device", device, "-o", f"{device}.onnx", "--json")
         assert ran.code == 0, ran.err
         assert set(ran.document) >= KEYS
         assert ran.document["opset"] == opset
@@ -111,7 +113,8 @@ def test_a_factory_of_the_users_own(run: Run, tmp_path: Path) -> None:
 @pytest.mark.data
 def test_the_released_checkpoint_is_recognised(run: Run, data_dir: Path) -> None:
     weights = data_dir / "weights/espnet/espnet_p_2_q_8_camvid.pth"
-    document = run("export", "--model", "espnet", "--weights", weights, "--size", "96x64", "--json").document
+    small = ["--size", "96x64", "--opset", "13"]
+    document = run("export", "--model", "espnet", "--weights", weights, *small, "--json").document
     assert document["params"] == 354_517
     assert document["weights"] == "espnet_p_2_q_8_camvid.pth"
     assert_contract_error(

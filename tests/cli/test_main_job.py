@@ -12,6 +12,7 @@ from tests.cli.conftest import Run, assert_contract_error
 
 pytestmark = pytest.mark.data
 pytest.importorskip("torch")
+QUICK = ["--trials", "3", "--duration-s", "0", "--warmup-s", "0", "--warmup-max-s", "0"]
 
 
 @pytest.fixture(scope="module")
@@ -56,9 +57,7 @@ def test_a_benchmark_shows_speed_beside_accuracy(camvid_onnx: Path, data_dir: Pa
         (tmp_path / kind).mkdir()
         for path in sorted((data_dir / "data/camvid" / kind).iterdir())[:2]:
             (tmp_path / kind / path.name).symlink_to(path)
-    record = run(
-        "bench", camvid_onnx, "--trials", "3", "--warmup-s", "0.1", "--data", "val", "--labels", "valannot", "--json"
-    ).document
+    record = run("bench", camvid_onnx, *QUICK, "--data", "val", "--labels", "valannot", "--json").document
     assert record["accuracy"]["metric"] == "miou_pct"
     assert 40 < record["accuracy"]["value"] < 90
     assert "2 images" in record["accuracy"]["data"]

@@ -75,6 +75,7 @@ class Observed:
     command: str | None
     notes: tuple[str, ...]
     cell: str | None = None
+    stopped: bool = False  # Ctrl-C came when every trial was done: this is kept, and nothing more is begun
 
     @property
     def measurement(self) -> Measurement:
@@ -197,7 +198,8 @@ def _power(seen: Observed, batch: int) -> tuple[Power | None, tuple[Finding, ...
         )
         result = energy.from_counter(counted, window=window)
     else:
-        times_ns, power_w = seen.sampler.readings(source.power_channel)
+        # what was read outside is idle power or another load, and would be mixed in at both edges
+        times_ns, power_w = seen.sampler.readings(source.power_channel, start_ns=window.start_ns, end_ns=window.end_ns)
         sampled = energy.PowerReadings(
             source=source.name, rails=source.rails, t_ns=times_ns, power_w=power_w, period_s=period_s
         )

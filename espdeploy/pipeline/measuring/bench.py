@@ -11,18 +11,19 @@ from pathlib import Path
 from espdeploy import store
 from espdeploy.bench import crosscheck
 from espdeploy.devices.clocks import ClockSession, clock_session, parse_frequencies
+from espdeploy.devices.detect import detect
 from espdeploy.errors import AnswerIsNo, UsageError
 from espdeploy.pipeline.engine_files.opening import check_is_here, check_precision
-from espdeploy.pipeline.evaluating.evaluate import Scorable, scorable
+from espdeploy.pipeline.evaluating.evaluate import scorable
 from espdeploy.pipeline.machine import is_simulated, journal_folder, system_root
 from espdeploy.pipeline.measuring import frequencies, planning
-from espdeploy.pipeline.measuring.assemble import ClockState, record_of
-from espdeploy.pipeline.measuring.cross_check import check_against_tool, check_possible
+from espdeploy.pipeline.measuring.assemble import ClockState, Observed, record_of
+from espdeploy.pipeline.measuring.cross_check import check_against_tool, check_here, check_possible
 from espdeploy.pipeline.measuring.observe import Setting, Watch, observe, scored
-from espdeploy.pipeline.measuring.request import Benched, BenchRequest, Step
+from espdeploy.pipeline.measuring.request import Benched, BenchRequest, Step, check_possible_spec
 from espdeploy.pipeline.measuring.sources import check_power_source
-from espdeploy.pipeline.measuring.subject import Subject, opened
-from espdeploy.pipeline.measuring.targets import Target, resolve
+from espdeploy.pipeline.measuring.subject import opened
+from espdeploy.pipeline.measuring.targets import Target, check_named, check_there, resolve
 from espdeploy.protocols import Clock, Progress, SystemClock
 from espdeploy.records import Record
 
@@ -31,14 +32,19 @@ def check(request: BenchRequest) -> None:
     """Refuse impossible combinations before anything slow or anything that touches the device.
 
     Raises:
-        UsageError: clocks or power modes for a device without them, labels without images.
+        UsageError: neither or both of a file and a network, times that are no times, clocks or power modes for a device
+            without them, labels without images.
         MissingCapability: a precision or runtime that the device does not have.
     """
     profile = request.target.profile
+    check_named(request.target)
+    check_possible_spec(request.spec)
     for flag, value in (("--freq", request.frequencies), ("--power-mode", request.power_mode)):
         if value is not None and profile.gpu is None:
             raise UsageError(
-                f"{flag} {value} cannot be set on {profile.name}", why=f"{profile.name} has no GPU clocks to set"
+                f"{flag} {value} cannot be set on {profile.name}",
+                why=f"{profile.name} has no GPU clocks to set",
+                do=f"leave {flag} away, or choose a --device that has them",
             )
     if request.frequencies is not None:
         parse_frequencies(request.frequencies)
@@ -56,6 +62,7 @@ def check(request: BenchRequest) -> None:
 def plan(request: BenchRequest, results: Path) -> list[Step]:
     """The steps of this request in order, without doing any."""
     check(request)
+    check_there(request.target)
     return planning.steps(request, results)
 
 
@@ -72,34 +79,51 @@ def benchmark(request: BenchRequest, results: Path, progress: Progress, clock: C
     machine = check_is_here(request.target.profile)
     store.probe_writable(results)
     target = resolve(request.target, progress)
+    _check_target(request, target)
     with _clocks(request) as session, opened(request.target, target, watch.clock) as subject:
         found: list[Benched] = []
         start_c: float | None = None
-        for state in _states(request, session):
+        labelled = scorable(subject.runner, request.data, request.labels) if subject.runner and request.data else None
+        states = _states(request, session)
+        machine = detect(system_root()) if request.power_mode else machine  # a mode switches cores off
+        for state in states:
             rest = frequencies.cool_down(start_c, clock=watch.clock, progress=progress, root=system_root())
             locked = _locked(request, session, state, rest)
             setting = Setting(machine=machine, root=system_root(), clocks=locked, simulated=is_simulated())
-            record = _one(request, target, subject, setting, watch)
-            found.append(Benched(record=record, path=store.append(record, results)))
+            seen = scored(observe(request, target, subject, setting, watch), request, subject.runner, labelled, watch)
+            record, stopped = _judged(request, target, seen, watch)
+            found.append(Benched(record=record, path=store.append(record, results), stopped=stopped))
             start_c = record.thermal.start_c if start_c is None else start_c
-            if record.interrupted:
+            if stopped:
                 break
     found = _together(found)
     _answer(found)
     return found
 
 
-def _one(request: BenchRequest, target: Target, subject: Subject, setting: Setting, watch: Watch) -> Record:
-    """One measurement under one setting of the clocks."""
-    seen = observe(request, target, subject, setting, watch)
+def _check_target(request: BenchRequest, target: Target) -> None:
+    """Refuse what only the file that is to be timed makes impossible, before the device is touched.
 
-    def of() -> Scorable | None:
-        return scorable(subject.runner, request.data, request.labels) if subject.runner and request.data else None
+    Raises:
+        UsageError: accuracy of what gives no answers.
+        MissingCapability: a cross-check that cannot be made here.
+    """
+    if target.tool is not None and request.data is not None:
+        raise UsageError(
+            f"--data {request.data} cannot be evaluated here",
+            why=f"{target.tool.kind} times the engine, and gives no answers",
+            do=f"leave --data and --labels away, and score the graph: espdeploy eval F.onnx --data {request.data}",
+        )
+    if request.cross_check:
+        check_here(target)
 
-    record = record_of(scored(seen, request, subject.runner, of, watch))
-    if not request.cross_check or record.interrupted:
-        return record
-    return crosscheck.with_check(record, check_against_tool(request, target, record, watch))
+
+def _judged(request: BenchRequest, target: Target, seen: Observed, watch: Watch) -> tuple[Record, bool]:
+    """The record of one measurement, and whether it was stopped in the middle or right after."""
+    record = record_of(seen)
+    if record.interrupted or seen.stopped or not request.cross_check:
+        return record, record.interrupted or seen.stopped
+    return crosscheck.with_check(record, check_against_tool(request, target, record, watch)), False
 
 
 @contextlib.contextmanager
@@ -143,7 +167,7 @@ def _together(found: Sequence[Benched]) -> list[Benched]:
     records = frequencies.together([item.record for item in found])
     for item, record in zip(found, records, strict=True):
         store.replace(record, item.path)
-    return [Benched(record=record, path=item.path) for item, record in zip(found, records, strict=True)]
+    return [dataclasses.replace(item, record=record) for item, record in zip(found, records, strict=True)]
 
 
 def _answer(found: Sequence[Benched]) -> None:

@@ -113,6 +113,7 @@ def _subject(record: Record) -> _Key:
         record.engine.runtime,
         record.device.name,
         *([f"{frequency:g}MHz"] if frequency is not None else []),
+        *([record.device.power_mode] if record.device.power_mode is not None else []),
         *(["simulated"] if record.device.simulated else []),
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from statistics import median
 
+from espdeploy import lazy
 from espdeploy.backends.tensorrt.api import RTX
 from espdeploy.backends.trtexec.find import find
 from espdeploy.backends.trtexec.tool import TENSORRT_RTX, TRTEXEC, dotted
@@ -14,7 +15,7 @@ from espdeploy.pipeline.engine_files.opening import open_file
 from espdeploy.pipeline.machine import system_root
 from espdeploy.pipeline.measuring.observe import Watch
 from espdeploy.pipeline.measuring.request import BenchRequest
-from espdeploy.pipeline.measuring.subject import RunnerSubject
+from espdeploy.pipeline.measuring.subject import RunnerSubject, asked_shapes
 from espdeploy.pipeline.measuring.targets import Target
 from espdeploy.pipeline.measuring.tool_timing import time_with_tool
 from espdeploy.protocols import no_progress
@@ -35,6 +36,27 @@ def check_possible(profile: DeviceProfile) -> None:
         raise UsageError(
             f"--cross-check compares with TensorRT's own tool, which does not run on {profile.name}",
             do="leave it away, or choose a device with an NVIDIA GPU",
+        )
+
+
+def check_here(target: Target) -> None:
+    """Refuse a cross-check whose other way of timing is not on this machine, before the first way is tried.
+
+    Raises:
+        MissingCapability: the Python package of what the tool runs, or the tool itself, is not here.
+    """
+    if target.tool is None:
+        runtime = target.passport.runtime if target.passport is not None else ""
+        kind = next((kind for kind, own in _RUNTIMES.items() if own == runtime), None)
+        if kind is not None:
+            find(kind, root=system_root())
+        return
+    package = _RUNTIMES[target.tool.kind]
+    if not lazy.available(package):
+        raise MissingCapability(
+            f"--cross-check needs the Python package {package} beside {target.tool.kind}",
+            why="the engine is timed in espdeploy's own loop too, and JetPack 4 has that package for Python 3.6 alone",
+            do="leave --cross-check away",
         )
 
 
@@ -63,7 +85,16 @@ def _by_tool(request: BenchRequest, target: Target, record: Record, watch: Watch
     kind = next(kind for kind, runtime in _RUNTIMES.items() if runtime == record.engine.runtime)
     tool = find(kind, root=system_root())
     spec = dataclasses.replace(request.spec, cuda_graph=bool(record.protocol.cuda_graph))
-    done = time_with_tool(tool, target.path, spec=spec, clock=watch.clock, progress=watch.progress)
+    passport = target.passport
+    done = time_with_tool(
+        tool,
+        target.path,
+        spec=spec,
+        clock=watch.clock,
+        progress=watch.progress,
+        shapes=asked_shapes(passport, request.target.batch),
+        dla_core=passport.dla_core if passport else None,
+    )
     median_ms = median(done.timed.compute_ms or ())
     return compared(record, tool=f"{kind} {dotted(tool.version)}", median_ms=median_ms)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +19,8 @@ from espdeploy.pipeline.measuring.subject import Subject
 from espdeploy.pipeline.measuring.targets import Target
 from espdeploy.protocols import Clock, Progress, Runner
 from espdeploy.records import Accuracy, Thermal
+
+_STOPPED = "stopped when every trial was done: idle power after the run was not measured"
 
 
 @dataclass(frozen=True)
@@ -82,20 +83,19 @@ def observe(request: BenchRequest, target: Target, subject: Subject, setting: Se
         accuracy=None,
         command=request.command,
         cell=request.cell,
-        notes=(*target.notes, *model_notes, *timed.notes),
+        notes=(*target.notes, *model_notes, *timed.notes, *((_STOPPED,) if idle.stopped else ())),
+        stopped=idle.stopped,
     )
 
 
-def scored(
-    seen: Observed, request: BenchRequest, runner: Runner | None, scorable: Callable[[], Scorable | None], watch: Watch
-) -> Observed:
+def scored(seen: Observed, request: BenchRequest, runner: Runner | None, of: Scorable | None, watch: Watch) -> Observed:
     """With the accuracy, where labels were given; a note says why it is not known where it is not in spite of them."""
-    if seen.timed.measurement.interrupted or runner is None or (of := scorable()) is None:
+    if seen.timed.measurement.interrupted or seen.stopped or runner is None or of is None:
         return seen
     try:
         evaluation = evaluate(runner, of.batches, of.classes, progress=watch.progress)
     except KeyboardInterrupt:  # the measurement is complete and is kept
-        return dataclasses.replace(seen, notes=(*seen.notes, "the evaluation was interrupted"))
+        return dataclasses.replace(seen, stopped=True, notes=(*seen.notes, "the evaluation was interrupted"))
     if evaluation.miou_pct is None:
         return dataclasses.replace(seen, notes=(*seen.notes, f"{request.data} has no pixel of a class that counts"))
     data = f"{evaluation.images} images of {request.data}"
@@ -109,6 +109,7 @@ class _Idle:
     def __init__(self, sampler: Sampler, sources: Sources, clock: Clock, *, seconds: float) -> None:
         self._sampler, self._sources, self._clock, self._seconds = sampler, sources, clock, seconds
         self._last_ns: tuple[int, int] | None = None
+        self.stopped = False
 
     def mean_w(self, *, measured: bool) -> float | None:
         """The mean over some seconds. Ctrl-C before the run ends everything; after it the measurement is complete."""
@@ -121,6 +122,7 @@ class _Idle:
         except KeyboardInterrupt:
             if not measured:
                 raise
+            self.stopped = True
             return None
         self._last_ns = (start_ns, self._clock.now_ns())
         return self._mean(self._sources.power.power_channel)

@@ -9,14 +9,16 @@ from pathlib import Path
 from espdeploy.backends.registry import TAKES_MODULES
 from espdeploy.backends.trtexec.argv import time_argv
 from espdeploy.backends.trtexec.find import find
-from espdeploy.backends.trtexec.plan import TimePlan
-from espdeploy.devices.clocks import parse_frequencies, plan_steps
+from espdeploy.devices.clocks import parse_frequencies, plan_steps, resolve_frequencies
 from espdeploy.errors import EspdeployError
 from espdeploy.pipeline.building.builders import TRTEXEC, choose_builder
 from espdeploy.pipeline.engine_files.opening import choose_runtime
+from espdeploy.pipeline.engine_files.passport import read_passport
 from espdeploy.pipeline.machine import system_root
+from espdeploy.pipeline.measuring import frequencies
 from espdeploy.pipeline.measuring.request import BenchRequest, Step
-from espdeploy.units import MS_PER_S
+from espdeploy.pipeline.measuring.subject import asked_shapes
+from espdeploy.pipeline.measuring.tool_timing import time_plan
 
 
 def steps(request: BenchRequest, results: Path) -> list[Step]:
@@ -24,19 +26,33 @@ def steps(request: BenchRequest, results: Path) -> list[Step]:
     profile = request.target.profile
     found = [Step(what=f"check that this machine is the {profile.name}, and that {results} can be written")]
     found += _until_open(request)
-    if request.frequencies is not None or request.power_mode is not None:
-        wanted = parse_frequencies(request.frequencies) if request.frequencies else ()
-        planned = plan_steps(profile, wanted, request.power_mode, root=system_root(), strict=request.freq_strict)
-        found += [Step(what=step.what, command=step.command) for step in planned]
-    found += _timing(request)
-    if request.cross_check:
-        found.append(Step(what="time the engine the other way too, and compare the medians of GPU compute"))
-    if request.data:
-        found.append(Step(what=f"evaluate on {request.data}"))
+    found += _measuring(request)
     if request.frequencies is not None or request.power_mode is not None:
         found.append(Step(what="put clocks and power mode back as they were"))
     found.append(Step(what=f"write the record to {results}"))
     return found
+
+
+def _measuring(request: BenchRequest) -> Iterator[Step]:
+    """Clocks and timing in the order in which they come."""
+    profile, strict, root = request.target.profile, request.freq_strict, system_root()
+    wanted = parse_frequencies(request.frequencies) if request.frequencies else ()
+    locks = resolve_frequencies(profile, wanted, request.power_mode, root=root, strict=strict)
+    order = frequencies.order([lock.requested_mhz for lock in locks])
+    steps = dict.fromkeys(order)
+    planned = []
+    if steps or request.power_mode is not None:
+        planned = plan_steps(profile, tuple(steps), request.power_mode, root=root, strict=strict)
+    if len(order) > len(steps):  # the first comes once more at the end
+        planned.append(plan_steps(profile, order[-2:], request.power_mode, root=root, strict=strict)[-1])
+    clocks = [Step(what=step.what, command=step.command) for step in planned]
+    before = len(clocks) - len(order)  # the power mode
+    yield from clocks[: before + 1]
+    yield from _timing(request)
+    for clock in clocks[before + 1 :]:
+        yield Step(what="rest until the device is as cool as at the start")
+        yield clock
+        yield Step(what="warm up and time again, in the same way")
 
 
 def _until_open(request: BenchRequest) -> Iterator[Step]:
@@ -65,22 +81,25 @@ def _timing(request: BenchRequest) -> Iterator[Step]:
     spec = request.spec
     if choose_builder_quietly(request) == TRTEXEC:
         yield Step(what="let the tool warm up and time the engine, sampling beside it", command=_tool_command(request))
-        return
-    yield Step(what=f"warm up for {spec.warmup_min_s:g} to {spec.warmup_max_s:g} s, until steady")
-    yield Step(what=f"time at least {spec.trials} inferences, sampling every {spec.sample_period_s:g} s")
+    else:
+        yield Step(what=f"warm up for {spec.warmup_min_s:g} to {spec.warmup_max_s:g} s, until steady")
+        yield Step(what=f"time at least {spec.trials} inferences, sampling every {spec.sample_period_s:g} s")
+    if request.data:
+        yield Step(what=f"evaluate on {request.data}")
+    if request.cross_check:
+        yield Step(what="time the engine the other way too, and compare the medians of GPU compute")
 
 
 def _tool_command(request: BenchRequest) -> str:
-    spec = request.spec
-    plan = TimePlan(
-        engine=request.target.engine or Path("ENGINE"),
-        times_json=Path("TIMES.json"),
-        warmup_ms=round(spec.warmup_min_s * MS_PER_S),
-        duration_s=max(1, round(spec.duration_min_s)),
-        iterations=spec.trials,
-        cuda_graph=spec.cuda_graph,
-        spin_wait=spec.spin_wait,
-        transfers=spec.transfers,
+    file = request.target.engine
+    passport = read_passport(file) if file is not None else None
+    engine = file if file is not None and (passport is not None or file.suffix != ".onnx") else Path("ENGINE")
+    plan = time_plan(
+        request.spec,
+        engine,
+        Path("TIMES.json"),
+        shapes=asked_shapes(passport, request.target.batch),
+        dla_core=passport.dla_core if passport else None,
     )
     try:
         return shlex.join(time_argv(find(TRTEXEC, root=system_root()), plan))

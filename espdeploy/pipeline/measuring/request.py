@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
+from espdeploy.errors import UsageError
 from espdeploy.pipeline.measuring.targets import TargetRequest
 from espdeploy.records import Record
 from espdeploy.specs import BenchSpec
+from espdeploy.units import MS_PER_S
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,10 +35,11 @@ class BenchRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class Benched:
-    """The record and the file that holds it."""
+    """The record and the file that holds it; ``stopped``: the user wants nothing more to be begun after it."""
 
     record: Record
     path: Path
+    stopped: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,3 +48,25 @@ class Step:
 
     what: str
     command: str = ""
+
+
+def check_possible_spec(spec: BenchSpec) -> None:
+    """Refuse times and counts that are none, from the command line or from a suite.
+
+    Raises:
+        UsageError: not a number, below nothing, or no trial at all.
+    """
+    if spec.trials < 1:
+        raise UsageError(f"{spec.trials} trials measure nothing", do="ask for one at least: --trials 200")
+    for option, seconds in (
+        ("--duration-s", spec.duration_min_s),
+        ("--warmup-s", spec.warmup_min_s),
+        ("--warmup-max-s", spec.warmup_max_s),
+        ("--idle-s", spec.idle_s),
+    ):
+        if not math.isfinite(seconds) or seconds < 0:
+            raise UsageError(f"{option} {seconds:g} is no time", do=f"give seconds, such as {option} 2")
+    if not math.isfinite(spec.sample_period_s) or spec.sample_period_s <= 0:
+        raise UsageError(
+            f"--sample-ms {spec.sample_period_s * MS_PER_S:g} is no period", do="give milliseconds: --sample-ms 100"
+        )

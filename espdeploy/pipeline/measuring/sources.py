@@ -23,6 +23,7 @@ POWER = {
     "desktop": ("nvml", "nvidia-smi"),
     "cpu": ("rapl", "battery"),
 }
+_ASK_DOCTOR = "espdeploy doctor shows what each source tells"
 _NONE_ASKED = "power was not measured: --power-source none"
 
 
@@ -113,7 +114,11 @@ def check_power_source(profile: DeviceProfile, wanted: str | None) -> None:
     """
     known = (*_kinds(profile), "none")
     if wanted is not None and wanted not in known:
-        raise UsageError(f'{profile.name} has no power source "{wanted}"', why=nearest(wanted, known))
+        raise UsageError(
+            f'{profile.name} has no power source "{wanted}"',
+            why=nearest(wanted, known),
+            do="give one of them to --power-source, or leave it away for the best that answers",
+        )
 
 
 def try_sources(profile: DeviceProfile, *, root: Path, clock: Clock, period_s: float) -> list[tuple[str, Found]]:
@@ -138,7 +143,7 @@ def _power(place: _Place, wanted: str | None) -> tuple[PowerSource | None, list[
             refused.append(found)
         elif getattr(found, "power_channel", None) is None:
             _close(found)
-            refused.append(Unavailable(source=name, reason=f"{name} shows no rail of the whole device", do="doctor"))
+            refused.append(Unavailable(source=name, reason=f"{name} shows no rail of the whole device", do=_ASK_DOCTOR))
         else:
             return found, refused  # type: ignore[return-value]  # a monitor with a power channel is a PowerSource
     if wanted:

@@ -11,6 +11,7 @@ from espdeploy.artifacts import ModelCard
 from espdeploy.backends.trtexec.plan import InputShape
 from espdeploy.backends.trtexec.tool import Tool, dotted
 from espdeploy.errors import InternalError, ToolFailed
+from espdeploy.pipeline.engine_files.passport import Passport
 from espdeploy.pipeline.measuring.feeds import feeds
 from espdeploy.pipeline.measuring.targets import Target, TargetRequest, concrete_inputs, describe
 from espdeploy.pipeline.measuring.timing import Timed, time_runner
@@ -111,24 +112,24 @@ class ToolSubject:
             spec=spec,
             clock=self._clock,
             progress=progress,
-            shapes=self._asked(),
+            shapes=asked_shapes(self._target.passport, self._request.batch),
             dla_core=self._target.passport.dla_core if self._target.passport else None,
         )
         self._shapes = done.shapes or self._shapes
         return done.timed
 
-    def _asked(self) -> tuple[InputShape, ...]:
-        """Shapes for an engine with open extents: those that kernels were chosen for, at the batch asked for."""
-        passport, batch = self._target.passport, self._request.batch
-        if passport is None:
-            return ()
-        found = []
-        for item in passport.shapes:
-            named = passport.inputs.get(item.name, ())
-            only_batch = bool(named) and not isinstance(named[0], int) and item.smallest[0] != item.largest[0]
-            shape = (batch, *item.usual[1:]) if only_batch and batch is not None else item.usual
-            found.append(InputShape(name=item.name, shape=tuple(shape)))
-        return tuple(found)
+
+def asked_shapes(passport: Passport | None, batch: int | None) -> tuple[InputShape, ...]:
+    """Shapes for an engine with open extents: those that kernels were chosen for, at the batch asked for."""
+    if passport is None:
+        return ()
+    found = []
+    for item in passport.shapes:
+        named = passport.inputs.get(item.name, ())
+        only_batch = bool(named) and not isinstance(named[0], int) and item.smallest[0] != item.largest[0]
+        shape = (batch, *item.usual[1:]) if only_batch and batch is not None else item.usual
+        found.append(InputShape(name=item.name, shape=tuple(shape)))
+    return tuple(found)
 
 
 def card_of(target: Target, runner: Runner | None) -> ModelCard | None:

@@ -18,6 +18,7 @@ from espdeploy.backends.source import ModuleSource
 from espdeploy.backends.trtexec.find import find
 from espdeploy.backends.trtexec.tool import Tool
 from espdeploy.errors import InternalError, UsageError
+from espdeploy.networks.registry import entry, parse_settings
 from espdeploy.pipeline.building.build import BuildRequest, build_engine
 from espdeploy.pipeline.building.builders import PACKAGES, TRTEXEC, choose_builder
 from espdeploy.pipeline.engine_files.cache import engine_cache, writing_to_cache
@@ -37,7 +38,7 @@ from espdeploy.protocols import Progress, Runner, TensorInfo
 from espdeploy.records import ModelInfo, Scalar
 from espdeploy.specs import DeviceProfile, ImageSize, ModelSpec, RunSpec
 
-_CHANNELS = 3
+_CHANNELS, _IMAGE_AXES = 3, 4
 _DEFAULT_PRECISION = "fp32"
 #: what a runtime, or the engine built for it, makes of an FP32 network without anything else
 _MADE_AT_ONCE = {
@@ -86,12 +87,8 @@ def resolve(request: TargetRequest, progress: Progress) -> Target:
         UsageError: both or neither of a file and a model, or options that cannot apply to a file.
         InputFileError, MissingCapability, ToolFailed: as exporting and opening do.
     """
-    file = request.engine or (Path(request.model.name) if request.model and request.model.is_onnx else None)
-    if (request.engine is None) == (request.model is None):
-        raise UsageError(
-            "name either an engine or ONNX file, or --model, and not both", do="espdeploy bench --model espnet"
-        )
-    if file is not None:
+    check_named(request)
+    if (file := _file_of(request)) is not None:
         return _file_target(request, file, progress)
     assert request.model is not None  # noqa: S101 - one of the two is set
     precision = request.precision or _DEFAULT_PRECISION
@@ -103,6 +100,46 @@ def resolve(request: TargetRequest, progress: Progress) -> Target:
         return _module_target(request, request.model, runtime, precision)
     path = exported(request, progress)
     return _made(request, path, builder, progress, provenance={"exported": "by this command, or found in the cache"})
+
+
+def check_named(request: TargetRequest) -> None:
+    """Refuse neither, or both, of a file and a network by name.
+
+    Raises:
+        UsageError: so it is.
+    """
+    if (request.engine is None) == (request.model is None):
+        raise UsageError(
+            "name either an engine or ONNX file, or --model, and not both", do="espdeploy bench --model espnet"
+        )
+
+
+def check_there(request: TargetRequest) -> None:
+    """Whether what is named is there at all, without opening it: for a plan, which promises that it can be done.
+
+    Raises:
+        InputFileError, UsageError: no such file, or no such network.
+        MissingCapability: a precision that the device does not have.
+    """
+    if (file := _file_of(request)) is not None:
+        builds = file.suffix == ".onnx" and file.is_file() and read_passport(file) is None
+        examine(file, request.profile, None if builds else request.precision)
+    elif request.model is not None:
+        check_network(request.model)
+
+
+def check_network(model: ModelSpec) -> None:
+    """Whether the zoo has a network of that name with those settings; files and factories are not looked at.
+
+    Raises:
+        UsageError: it has none.
+    """
+    if not model.is_onnx and not model.is_factory:
+        parse_settings(entry(model.name), model.settings)
+
+
+def _file_of(request: TargetRequest) -> Path | None:
+    return request.engine or (Path(request.model.name) if request.model and request.model.is_onnx else None)
 
 
 def check_is_plain(precision: str, model: str, *, runtime: str) -> None:
@@ -212,7 +249,8 @@ def _made(
     build = BuildRequest(onnx=path, profile=request.profile, precision=precision, runtime=request.runtime)
     built = build_engine(build, None, progress)
     made = dataclasses.replace(request, precision=precision)
-    return _opened(made, built.engine.path, provenance={**provenance, "built_for_this": built.cache == "built"})
+    target = _opened(made, built.engine.path, provenance={**provenance, "built_for_this": built.cache == "built"})
+    return dataclasses.replace(target, name=path.stem)  # the cache's own name has a hash in it
 
 
 def _opened(request: TargetRequest, path: Path, *, provenance: Mapping[str, Scalar]) -> Target:
@@ -243,6 +281,7 @@ def _tool_target(request: TargetRequest, path: Path, provenance: Mapping[str, Sc
     if request.runtime is not None and request.runtime not in request.profile.runtimes:
         choose_runtime(request.profile, request.runtime)
     precision, passport = examine(path, request.profile, request.precision)
+    _check_fits(request, path, passport)
     return Target(
         tool=find(TRTEXEC, root=system_root()),
         name=path.stem,
@@ -252,6 +291,25 @@ def _tool_target(request: TargetRequest, path: Path, provenance: Mapping[str, Sc
         path=path,
         passport=passport,
     )
+
+
+def _check_fits(request: TargetRequest, path: Path, passport: Passport | None) -> None:
+    """Refuse options that the tool would not heed, for it runs an engine as it was built.
+
+    Raises:
+        UsageError: ``--threads``; a batch or size that the engine does not have.
+    """
+    if request.threads is not None:
+        raise UsageError(
+            f"--threads {request.threads} means nothing to {TRTEXEC}, which runs on the GPU", do="leave --threads away"
+        )
+    images = [shape for shape in (passport.inputs.values() if passport else ()) if len(shape) == _IMAGE_AXES]
+    if len(images) != 1 or passport is None:
+        return
+    usual = next((item.usual for item in passport.shapes), images[0])
+    extents = [usual[axis] if axis and not isinstance(extent, int) else extent for axis, extent in enumerate(images[0])]
+    info = TensorInfo(name=next(iter(passport.inputs)), shape=tuple(extents), dtype="float32")
+    concrete_shape(info, request)
 
 
 def _facts(path: Path, passport: Passport | None, more: Mapping[str, Scalar]) -> dict[str, Scalar]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from array import array
 from dataclasses import dataclass
@@ -55,25 +56,13 @@ def time_with_tool(
         EspdeployError: as :func:`~espdeploy.backends.trtexec.timing.time_engine`; ToolFailed where it wrote no rows.
     """
     began_ns: list[int] = []
-    cuda_graph = spec.cuda_graph and dla_core is None
 
     def watch(line: str) -> None:
         if is_start(line):
             began_ns.append(clock.now_ns())
 
     with tempfile.TemporaryDirectory(prefix="espdeploy-") as folder:
-        plan = TimePlan(
-            engine=engine,
-            times_json=Path(folder) / "times.json",
-            warmup_ms=round(spec.warmup_min_s * MS_PER_S),
-            duration_s=max(1, round(spec.duration_min_s)),
-            iterations=spec.trials,
-            cuda_graph=cuda_graph,
-            spin_wait=spec.spin_wait,
-            transfers=spec.transfers,
-            inputs=shapes,
-            dla_core=dla_core,
-        )
+        plan = time_plan(spec, engine, Path(folder) / "times.json", shapes=shapes, dla_core=dla_core)
         run = time_engine(tool, plan, progress, watch=watch)
         with plan.times_json.open(encoding="utf-8", errors="replace") as stream:
             times = read_times(stream, warmup_ms=plan.warmup_ms)
@@ -90,7 +79,7 @@ def time_with_tool(
         way=Way(
             clock=f"{tool.kind} events",
             warmup_rule=_WARMUP_RULE,
-            cuda_graph=cuda_graph,
+            cuda_graph=plan.cuda_graph,
             spin_wait=spec.spin_wait,
             transfers="included" if spec.transfers else "excluded",
         ),
@@ -99,6 +88,24 @@ def time_with_tool(
         notes=notes,
     )
     return ToolTimed(timed=timed, shapes=input_shapes(run.output))
+
+
+def time_plan(
+    spec: BenchSpec, engine: Path, times_json: Path, *, shapes: tuple[InputShape, ...] = (), dla_core: int | None = None
+) -> TimePlan:
+    """What the tool is asked for, from what ``bench`` was asked for; whole seconds are never fewer than were wanted."""
+    return TimePlan(
+        engine=engine,
+        times_json=times_json,
+        warmup_ms=round(spec.warmup_min_s * MS_PER_S),
+        duration_s=max(1, math.ceil(spec.duration_min_s)),
+        iterations=spec.trials,
+        cuda_graph=spec.cuda_graph and dla_core is None,
+        spin_wait=spec.spin_wait,
+        transfers=spec.transfers,
+        inputs=shapes,
+        dla_core=dla_core,
+    )
 
 
 def _measurement(times: Times, spec: BenchSpec, began_ns: int) -> Measurement:

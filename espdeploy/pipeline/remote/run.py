@@ -11,7 +11,7 @@ from pathlib import Path
 
 from espdeploy import store
 from espdeploy.devices.ssh import Remote
-from espdeploy.errors import InputFileError, ToolFailed
+from espdeploy.errors import EspdeployError, InputFileError, Interrupted, MissingCapability, ToolFailed
 from espdeploy.pipeline.engine_files.passport import passport_path
 from espdeploy.pipeline.remote.there import There
 from espdeploy.protocols import Progress
@@ -19,7 +19,17 @@ from espdeploy.shell import Completed, tail
 
 #: the other side takes so long a silence for a lost connection, and hears from us several times in it
 _SILENCE_S, _HEARTBEAT_S = 15.0, 3.0
-_LEASH = "ESPDEPLOY_LEASH_S"
+_ENV = {"ESPDEPLOY_LEASH_S": f"{_SILENCE_S:g}", "NO_COLOR": "1"}
+_DAY_S = 86_400.0
+#: how long the other side may take to put its clocks back after it noticed that we are gone, in s
+_END_S = 30
+_ENDED = ".ended"
+_SIGNALLED, _SIGKILL = 128, 9
+#: options whose values are no files, even where a file of that name lies here, or files that are made there
+_NO_FILES = (
+    "--device", "--runtime", "--precision", "--size", "--batch", "--set", "--freq", "--power-mode", "--power-source",
+    "--only", "--shapes", "--method", "--results", "--output", "-o", "--trt-cache",
+)  # fmt: skip
 _SUM = re.compile(r"\\?([0-9a-f]{64})[ *]+(\S.*)")
 
 
@@ -50,38 +60,81 @@ def run_there(remote: Remote, there: There, arguments: Sequence[str], *, lines: 
         MissingCapability: the connection failed or broke.
         ToolFailed, InputFileError: a file or a record did not arrive whole.
     """
-    sent, folders = _sent(remote, arguments, progress)
-    if arguments[:1] != ["bench"] or "--dry-run" in arguments:
-        done = _start(remote, there, sent, folders, lines)
-        return Ran(returncode=done.returncode, stdout=done.stdout)
+    measures = arguments[:1] == ["bench"] and "--dry-run" not in arguments
     here = Path(_value(arguments, "--results") or "results")
-    store.probe_writable(here)
+    if measures:
+        store.probe_writable(here)
+    sent, folders = _sent(remote, arguments, progress)
+    if not measures:
+        done = _start(remote, there.argv(sent, env=_ENV, folders=folders), lines)
+        return Ran(returncode=done.returncode, stdout=done.stdout)
     folder = remote.make_folder()
+    argv = there.argv(_with_results(sent, folder), env=_ENV, folders=[*folders, folder])
     try:
-        done = _start(remote, there, _with_results(sent, folder), [*folders, folder], lines)
+        done = _start(remote, argv, lines, ended=f"{folder}/{_ENDED}")
         records = _fetched(remote, folder, here)
-    finally:
-        remote.remove(folder)
+    except (MissingCapability, ToolFailed, KeyboardInterrupt) as error:
+        raise _cut_off(error, _saved(remote, there, folder, here)) from error
+    except OSError:  # whoever read our output has gone: the record is kept all the same
+        _saved(remote, there, folder, here)
+        raise
+    if done.returncode == 0 and not records:
+        raise ToolFailed(f"{remote.host} measured, and its record is not there", do="run the same command again")
+    remote.remove(folder)
     return Ran(returncode=done.returncode, stdout=done.stdout, records=records)
 
 
-def _start(remote: Remote, there: There, arguments: Sequence[str], folders: Sequence[str], lines: Lines) -> Completed:
-    env = {_LEASH: f"{_SILENCE_S:g}", "NO_COLOR": "1"}
-    return remote.run(
-        there.argv(arguments, env=env, folders=folders),
+def _start(remote: Remote, argv: Sequence[str], lines: Lines, *, ended: str | None = None) -> Completed:
+    """Run it there to its end, which the file ``ended`` shows even when nobody is connected any more.
+
+    Raises:
+        ToolFailed: it was killed there.
+    """
+    mark = f" : > {shlex.quote(ended)};" if ended else ""
+    done = remote.script(
+        f"{shlex.join(argv)}; code=$?;{mark} exit $code",
+        timeout_s=_DAY_S,
         heartbeat_s=_HEARTBEAT_S,
         on_line=lines.output,
         on_error_line=lines.messages,
     )
+    if done.returncode > _SIGNALLED and done.returncode != Interrupted.exit_code:
+        number = done.returncode - _SIGNALLED
+        raise ToolFailed(
+            f"espdeploy was killed on {remote.host} (signal {number})",
+            why="the system ends programs so when memory runs out" if number == _SIGKILL else tail(done),
+            do=f"ssh {shlex.quote(remote.host)} dmesg | tail shows why; a smaller --size or --batch takes less memory",
+        )
+    return done
+
+
+def _saved(remote: Remote, there: There, folder: str, here: Path) -> str:
+    """Bring home what was complete on the other side when the command was cut off, and say what became of it."""
+    wait = f"n=0; while [ ! -e {shlex.quote(folder)}/{_ENDED} ] && [ $n -lt {_END_S} ]; do sleep 1; n=$((n+1)); done"
+    try:
+        remote.script(wait)  # it ends by itself when our end of its input is gone
+        remote.run(there.argv(["--version"], env={}), timeout_s=_END_S)  # any command puts back what a killed one left
+        records = _fetched(remote, folder, here)
+        remote.remove(folder)
+    except EspdeployError:
+        return f"what was complete stays there, in {folder}"
+    return f"what was complete is here: {', '.join(map(str, records))}" if records else "no record was complete"
+
+
+def _cut_off(error: BaseException, kept: str) -> EspdeployError:
+    """What ended the command on this side, with what became of its records."""
+    if isinstance(error, EspdeployError):
+        return type(error)(error.what, why=f"{error.why}; {kept}" if error.why else kept, do=error.do)
+    return Interrupted("interrupted", why=kept, do="run the same command again")
 
 
 def _sent(remote: Remote, arguments: Sequence[str], progress: Progress) -> tuple[list[str], list[str]]:
     """The arguments as they are there, and the folders there that files were put in."""
     found, folders = [], []
-    for argument in arguments:
+    for position, argument in enumerate(arguments):
         option, equals, value = argument.partition("=") if argument.startswith("--") else ("", "", argument)
-        path = Path(value)
-        if not value or not path.is_file():
+        before, path = arguments[position - 1] if position else "", Path(value)
+        if (option or before) in _NO_FILES or not position or not value or not path.is_file():
             found.append(argument)
             continue
         progress(0, None, f"sending {path.name} to {remote.host}")

@@ -13,6 +13,7 @@ from espdeploy.shell import tail
 
 _NOT_FOUND, _NOT_EXECUTABLE = 127, 126
 _ASK_S = 120.0
+_LIKELY = "--remote-espdeploy espdeploy/venv/bin/espdeploy"
 #: what a container on a Jetson needs to measure: the GPU, the sensors, the clocks (root, and /sys as it is), how the
 #: board is told, and a place for engines and for the clocks' journal that outlives it
 _CONTAINER = (
@@ -34,7 +35,8 @@ class There:
     def argv(self, arguments: Sequence[str], *, env: Mapping[str, str], folders: Sequence[str] = ()) -> list[str]:
         """The command there. A container sees ``folders`` under their own paths."""
         if self.container is None:
-            return ["env", *(f"{name}={value}" for name, value in env.items()), self.program, *arguments]
+            program = self.program.removeprefix("~/")  # a command over SSH begins in the home folder
+            return ["env", *(f"{name}={value}" for name, value in env.items()), program, *arguments]
         mounted = [word for folder in folders for word in ("-v", f"{folder}:{folder}")]
         named = [word for name, value in env.items() for word in ("-e", f"{name}={value}")]
         return [*_CONTAINER, *mounted, *named, self.container, *arguments]
@@ -48,11 +50,11 @@ def check_there(remote: Remote, there: There) -> None:
     """
     done = remote.run(there.argv(["--version"], env={}), timeout_s=_ASK_S)
     if done.returncode in (_NOT_FOUND, _NOT_EXECUTABLE):
-        named = there.container or there.program
         raise MissingCapability(
-            f"{remote.host} has no {'docker' if there.container else named}",
+            f"{remote.host} has no {'docker' if there.container else there.program}",
             why="a command over SSH sees only what the other side's PATH has without a login",
-            do=f"install it there (docs/jetson.md), or give its path: --remote-espdeploy {_likely(named)}",
+            do="install it there (docs/jetson.md)"
+            + ("" if there.container else ", or give its path in the home folder there: " + _LIKELY),
         )
     found = done.stdout.strip().removeprefix("espdeploy ")
     if done.returncode != 0 or not found:
@@ -61,10 +63,6 @@ def check_there(remote: Remote, there: There) -> None:
         raise MissingCapability(
             f"{remote.host} has espdeploy {found}, and this is {__version__}", do=_install(remote.host)
         )
-
-
-def _likely(named: str) -> str:
-    return f"~/espdeploy/bin/{named.rsplit('/', 1)[-1]}"
 
 
 def _install(host: str) -> str:

@@ -14,12 +14,14 @@ from espdeploy.errors import InputFileError, UsageError
 from espdeploy.pipeline.capability import resolved_profile
 from espdeploy.pipeline.measuring.bench import check
 from espdeploy.pipeline.measuring.request import BenchRequest
-from espdeploy.pipeline.measuring.targets import TargetRequest
+from espdeploy.pipeline.measuring.targets import TargetRequest, check_network
 from espdeploy.recipes import device_profile
 from espdeploy.records import Record
 from espdeploy.specs import BenchSpec, ImageSize, ModelSpec
 from espdeploy.suites import Cell, Suite, cells
 from espdeploy.units import MS_PER_S
+
+_SEVERAL = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +55,10 @@ def plan(suite: Suite, results: Path, *, only: Sequence[str] = ()) -> list[Plann
             f"no cell of {suite.name} fits --only {' '.join(only)}", do=f"espdeploy sweep {suite.name} --dry-run"
         )
     for cell in chosen:
-        check(request_of(cell))
+        request = request_of(cell)
+        check(request)
+        if request.target.model is not None:
+            check_network(request.target.model)
     found = _records(results)
     return [Planned(cell=cell, records=_complete(cell, found.get(cell.id, []))) for cell in chosen]
 
@@ -97,14 +102,14 @@ def request_of(cell: Cell, *, graph: Path | None = None) -> BenchRequest:
     )
 
 
-def command_of(cell: Cell) -> str:
-    """The command line that measures a cell alone."""
+def command_of(cell: Cell, *, graph: Path | None = None) -> str:
+    """The command line that measures a cell alone; ``graph`` is the network's ONNX file where that is there already."""
     run = cell.run
-    words = ["espdeploy", "bench", "--model", cell.model.name]
-    for key, value in sorted(cell.model.set.items()):
+    words = ["espdeploy", "bench", *([str(graph)] if graph else ["--model", cell.model.name])]
+    for key, value in sorted(cell.model.set.items()) if graph is None else ():
         words += ["--set", f"{key}={value}"]
     options = {
-        "--weights": cell.model.weights,
+        "--weights": None if graph else cell.model.weights,
         "--device": cell.device,
         "--runtime": cell.runtime,
         "--precision": cell.precision,
@@ -117,7 +122,9 @@ def command_of(cell: Cell) -> str:
         "--trials": run.trials,
         "--duration-s": f"{run.duration_s:g}",
         "--warmup-s": f"{run.warmup_s:g}",
+        "--warmup-max-s": f"{run.warmup_max_s:g}",
         "--idle-s": f"{run.idle_s:g}",
+        "--sample-ms": f"{run.sample_ms:g}",
     }
     for name, option in options.items():
         words += [] if option is None else [name, str(option)]
@@ -151,8 +158,16 @@ def _records(results: Path) -> dict[str, list[Record]]:
 
 def _complete(cell: Cell, records: Iterable[Record]) -> tuple[Record, ...]:
     """The records where they are all that a cell asks for; a request that was cut off is measured anew as a whole."""
-    kept = tuple(records)
+    requests: dict[str | None, list[Record]] = {}
+    for record in records:
+        requests.setdefault(record.sweep, []).append(record)
+    return next((tuple(found) for found in requests.values() if _is_whole(cell, found)), ())
+
+
+def _is_whole(cell: Cell, request: Sequence[Record]) -> bool:
+    """Whether one request got to its end: of three frequencies or more the first comes again there."""
     wanted = parse_frequencies(cell.freq) if cell.freq else ()
-    if len(wanted) > 1 or "all" in wanted:
-        return tuple(record for record in kept if record.frequency_sensitivity is not None)
-    return kept
+    if request[0].sweep is None or len(wanted) + ("all" in wanted) < _SEVERAL:
+        return True
+    steps = [record.device.gpu_freq_mhz.requested for record in request]
+    return len(set(steps)) < len(steps) or (len(steps) == len(wanted) == _SEVERAL and "all" not in wanted)

@@ -74,7 +74,6 @@ def _one(cell: Cell, results: Path, progress: Progress) -> Outcome:
         raise
     except EspdeployError as error:
         return Outcome(cell=cell, error=error, measured=True)
-    records = tuple(item.record for item in benched)
-    if any(record.interrupted for record in records):
+    if any(item.stopped for item in benched):
         raise KeyboardInterrupt
-    return Outcome(cell=cell, records=records, measured=True)
+    return Outcome(cell=cell, records=tuple(item.record for item in benched), measured=True)

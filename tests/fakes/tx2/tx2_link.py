@@ -50,7 +50,8 @@ class StateFile:
             self._map = mmap.mmap(stream.fileno(), _STATE.size)
 
     def put(self, mhz: float, slowdown: float) -> None:
-        _STATE.pack_into(self._map, 0, mhz, slowdown)
+        # pack_into zeroes the bytes first, and a reader in another process may look just then
+        self._map[:] = _STATE.pack(mhz, slowdown)
 
     def get(self) -> tuple[float, float]:
         mhz, slowdown = _STATE.unpack_from(self._map, 0)

@@ -55,7 +55,7 @@ def test_a_difference_of_two_percent_is_found_in_quiet_times(with_times) -> None
 
 def test_equal_distributions_are_called_different_about_once_in_twenty(with_times) -> None:
     random = np.random.default_rng(2)
-    pairs = 120
+    pairs = 60
     found = sum(
         compare(
             LATENCY, [with_times(random.normal(100, 8, 60))], [with_times(random.normal(100, 8, 60))], seed=i
@@ -63,7 +63,7 @@ def test_equal_distributions_are_called_different_about_once_in_twenty(with_time
         is True
         for i in range(pairs)
     )
-    assert found / pairs < 0.12  # 0.05 expected; 0.12 is over three standard deviations away
+    assert found / pairs < 0.14  # 0.05 expected; 0.14 is over three standard deviations away
 
 
 def test_several_runs_show_the_noise_between_them(with_times) -> None:

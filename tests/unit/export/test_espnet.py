@@ -1,4 +1,4 @@
-"""ESPNet through trace, passes and file gives in ONNX Runtime what it gives in PyTorch."""
+"""The released ESPNets through trace, passes and file give in ONNX Runtime what they give in PyTorch."""
 
 from __future__ import annotations
 
@@ -30,11 +30,6 @@ def proven(spec: ModelSpec, folder: Path, *, opset: int) -> parity.Parity:
 
     inputs = parity.real_looking_inputs(SHAPE, 2, 0, built.card.preprocessing)
     return parity.compare(original, lambda feed: session.run(None, {"input": feed})[0], inputs)
-
-
-@pytest.mark.parametrize("opset", [13, 20])
-def test_fresh_weights(tmp_path: Path, opset: int) -> None:
-    parity.check(proven(ModelSpec(name="espnet"), tmp_path, opset=opset))
 
 
 @pytest.mark.data

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -68,7 +69,7 @@ def norm() -> Callable[[int], dict[str, np.ndarray]]:
 
 
 @pytest.fixture(scope="session")
-def released(data_dir: Path) -> Callable[..., onnx.ModelProto]:
+def released(data_dir: Path, once: Callable[..., Path]) -> Callable[..., onnx.ModelProto]:
     """The released Cityscapes ESPNet as a graph of 256x128, after the passes ``names``."""
     from espdeploy import export
     from espdeploy.networks.build import build as build_network
@@ -76,15 +77,18 @@ def released(data_dir: Path) -> Callable[..., onnx.ModelProto]:
     from espdeploy.specs import ImageSize, ModelSpec
 
     weights = data_dir / "weights" / "espnet" / "espnet_p_2_q_8.pth"
-    built = build_network(ModelSpec(name="espnet", weights=weights), size=ImageSize(width=256, height=128))
-    traced: dict[tuple[int, bool], onnx.ModelProto] = {}
+
+    @functools.cache
+    def traced(opset: int, dynamic: bool) -> onnx.ModelProto:
+        def write(path: Path) -> None:
+            built = build_network(ModelSpec(name="espnet", weights=weights), size=ImageSize(width=256, height=128))
+            shape = (1, 3, 128, 256)
+            onnx.save(export.trace(built.module, input_shape=shape, opset=opset, dynamic_batch=dynamic), path)
+
+        return onnx.load(once(f"traced-{opset}-{dynamic}.onnx", write))
 
     def call(names: Sequence[str], *, opset: int = 13, dynamic: bool = False) -> onnx.ModelProto:
-        if (opset, dynamic) not in traced:
-            traced[opset, dynamic] = export.trace(
-                built.module, input_shape=(1, 3, 128, 256), opset=opset, dynamic_batch=dynamic
-            )
-        return apply(traced[opset, dynamic], names).model
+        return apply(traced(opset, dynamic), names).model
 
     return call
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -12,15 +12,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
-from espdeploy import export
 from espdeploy.artifacts import ModelCard
-from espdeploy.networks.build import build
-from espdeploy.networks.registry import REGISTRY
-from espdeploy.passes import apply, pipeline_for
-from espdeploy.specs import ImageSize, ModelSpec
-
-SIZE = ImageSize(width=128, height=64)
-SMALL_ERU = {"seq_len": "4", "layers": "2", "hidden": "80", "classes": "500"}
 
 
 @pytest.fixture(scope="session")
@@ -60,21 +52,14 @@ def run_rounding(rounding_session: Callable[..., onnxruntime.InferenceSession]) 
 
 
 @pytest.fixture(scope="session")
-def exported() -> Callable[..., tuple[onnx.ModelProto, ModelCard]]:
-    """A network of the zoo, at 128x64 with fresh weights where nothing else is asked for, simplified."""
+def exported(written: Callable[..., Any]) -> Callable[..., tuple[onnx.ModelProto, ModelCard]]:
+    """As the fixture ``written`` has it on disk, in memory and with its card."""
 
     @functools.cache
-    def make(
-        name: str, *, opset: int = 13, weights: Path | None = None, size: ImageSize = SIZE, dynamic: bool = False
-    ) -> tuple[onnx.ModelProto, ModelCard]:
-        if REGISTRY[name].inputs is None:
-            network = build(ModelSpec(name=name, weights=weights), size=size)
-        else:
-            network = build(ModelSpec(name=name, settings=SMALL_ERU))
-        batch = None if dynamic else 1
-        model = export.trace_named(
-            network.module, inputs=network.inputs, outputs=network.outputs, batch=batch, opset=opset
-        )
-        return apply(model, pipeline_for(simplify=True)).model, network.card
+    def make(name: str, **how: Any) -> tuple[onnx.ModelProto, ModelCard]:
+        model = onnx.load(written(name, **how).path)
+        card = ModelCard.from_metadata({entry.key: entry.value for entry in model.metadata_props})
+        assert card is not None
+        return model, card
 
     return make

@@ -63,7 +63,7 @@ def test_the_zoo_is_off_by_rounding_alone(rounding_session: Open, exported: Expo
     model, card = exported(name)
     half = to_fp16(model)
     assert half.kept == {}
-    inputs = parity.real_looking_inputs((1, 3, 64, 128), 1, 0, card.preprocessing)
+    inputs = parity.real_looking_inputs((1, 3, 64, 96), 1, 0, card.preprocessing)
     error, beyond_pct, _ = compare(rounding_session, model, half.model, inputs)
     assert error > 2**-16  # it is not FP32 that is compared
     if REGISTRY[name].jumps_pct:  # ENet chooses places by comparing values: docs/decisions/0005
@@ -88,9 +88,9 @@ class Case(NamedTuple):
 
 
 CASES = [
-    Case("espnet", "espnet/espnet_p_2_q_8_camvid.pth", ImageSize(width=480, height=360), 6),
-    Case("espnetv2-seg", "espnetv2-seg/espnetv2_s_2.0_city_512x256.pth", ImageSize(width=512, height=256), 3),
-    Case("espnetv2-seg", "espnetv2-seg/espnetv2_s_0.5_pascal_256x256.pth", ImageSize(width=256, height=256), 3),
+    Case("espnet", "espnet/espnet_p_2_q_8_camvid.pth", ImageSize(width=480, height=360), 3),
+    Case("espnetv2-seg", "espnetv2-seg/espnetv2_s_2.0_city_512x256.pth", ImageSize(width=512, height=256), 2),
+    Case("espnetv2-seg", "espnetv2-seg/espnetv2_s_0.5_pascal_256x256.pth", ImageSize(width=256, height=256), 2),
 ]
 
 
@@ -99,7 +99,7 @@ CASES = [
 def test_released_weights_on_photographs(
     rounding_session: Open, exported: Exported, data_dir: Path, case: Case
 ) -> None:
-    model, card = exported(case.name, size=case.size, weights=data_dir / "weights" / case.weights)
+    model, card = exported(case.name, size=str(case.size), weights=data_dir / "weights" / case.weights)
     half = to_fp16(model)
     inputs = frames(data_dir, card, case.size, case.frames)
     error, _, equal_pct = compare(rounding_session, model, half.model, inputs)
@@ -112,11 +112,11 @@ def test_released_espnet_is_fp16_throughout_and_espnetv2_keeps_its_long_sums(
     data_dir: Path, exported: Exported
 ) -> None:
     espnet, _, pascal = CASES
-    model, _ = exported(espnet.name, size=espnet.size, weights=data_dir / "weights" / espnet.weights)
+    model, _ = exported(espnet.name, size=str(espnet.size), weights=data_dir / "weights" / espnet.weights)
     half = to_fp16(model)
     assert half.kept == {}
     assert half.flushed > 1000  # this network has dead channels
-    model, _ = exported(pascal.name, size=pascal.size, weights=data_dir / "weights" / pascal.weights)
+    model, _ = exported(pascal.name, size=str(pascal.size), weights=data_dir / "weights" / pascal.weights)
     assert sorted(reason.partition(";")[0] for reason in to_fp16(model).kept.values()) == [
         "it adds up 16384 numbers",
         "it adds up 4096 numbers",
@@ -140,7 +140,7 @@ def test_whatever_is_kept_the_casts_are_as_few_as_can_be(
     needed = sum(1 for name, in_fp32 in read if written[name] != in_fp32)
     assert Counter(node.op_type for node in half.model.graph.node)["Cast"] == needed
     kind = np.float32 if keep_io else np.float16
-    tensor = np.random.default_rng(0).standard_normal((1, 3, 64, 128)).astype(kind)
+    tensor = np.random.default_rng(0).standard_normal((1, 3, 64, 96)).astype(kind)
     found = rounding_session(half.model).run(None, {"input": tensor})[0].astype(np.float32)
     expected = rounding_session(model).run(None, {"input": tensor.astype(np.float32)})[0]
     assert np.abs(found - expected).max() <= error_limit(model) * np.abs(expected).max()

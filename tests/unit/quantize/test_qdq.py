@@ -356,7 +356,8 @@ def tensors(model: onnx.ModelProto) -> list[str]:
 def test_int8_answers_as_fp32_does_on_real_frames(data_dir: Path, exported: Exported) -> None:
     """ESPNet for CamVid, calibrated on five training frames, on three others; OpenVINO and ONNX Runtime."""
     size = ImageSize(width=480, height=360)
-    model, card = exported("espnet", weights=data_dir / "weights" / "espnet" / "espnet_p_2_q_8_camvid.pth", size=size)
+    weights = data_dir / "weights" / "espnet" / "espnet_p_2_q_8_camvid.pth"
+    model, card = exported("espnet", weights=weights, size=str(size))
 
     def frames(split: str, count: int) -> list[np.ndarray]:
         paths = sorted((data_dir / "data" / "camvid" / split).glob("*.png"))[::5][:count]

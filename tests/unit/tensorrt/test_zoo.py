@@ -1,35 +1,23 @@
-"""NVIDIA's builder takes every network of the zoo in every precision, and the engines compute in it."""
+"""NVIDIA's builder takes every network of the zoo in every precision and from both exporters, and computes in it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
 
-from espdeploy import export
 from espdeploy.backends.tensorrt.api import Api
 from espdeploy.backends.tensorrt.build import build
 from espdeploy.backends.tensorrt.layers import is_convolution
 from espdeploy.backends.tensorrt.plan import TensorRTPlan
-from espdeploy.networks.build import build as build_network
 from espdeploy.networks.registry import REGISTRY
-from espdeploy.passes import apply, pipeline_for
 from espdeploy.quantize.fp16 import to_fp16
 from espdeploy.quantize.qdq import quantize
-from espdeploy.specs import ImageSize, ModelSpec
 
-SMALL_ERU = {"seq_len": "4", "layers": "2", "hidden": "80", "classes": "500"}
-
-
-def exported(name: str) -> onnx.ModelProto:
-    if REGISTRY[name].inputs is None:
-        network = build_network(ModelSpec(name=name), size=ImageSize(width=128, height=64))
-    else:
-        network = build_network(ModelSpec(name=name, settings=SMALL_ERU))
-    model = export.trace_named(network.module, inputs=network.inputs, outputs=network.outputs, batch=1, opset=13)
-    return apply(model, pipeline_for(simplify=True)).model
+Plans = Callable[..., TensorRTPlan]
 
 
 def lowered(model: onnx.ModelProto) -> dict[str, onnx.ModelProto]:
@@ -44,9 +32,9 @@ def lowered(model: onnx.ModelProto) -> dict[str, onnx.ModelProto]:
 
 @pytest.mark.parametrize("name", sorted(REGISTRY))
 def test_every_network_is_built_in_every_precision(
-    rtx: Api, plan_for: Callable[..., TensorRTPlan], tmp_path: Path, name: str
+    rtx: Api, plan_for: Plans, written: Callable[..., Any], tmp_path: Path, name: str
 ) -> None:
-    for precision, model in lowered(exported(name)).items():
+    for precision, model in lowered(onnx.load(written(name).path)).items():
         file = tmp_path / f"{precision}.onnx"
         onnx.save(model, file)
         report = build(plan_for(rtx, file, precision), rtx.kind)
@@ -56,3 +44,14 @@ def test_every_network_is_built_in_every_precision(
         assert found <= {("convolution", precision), ("deconvolution", transposed)}
         assert ("convolution", precision) in found
         assert report.layers_from == "engine"
+        assert report.size_mb * 1e6 > sum(len(tensor.raw_data) for tensor in model.graph.initializer)
+
+
+@pytest.mark.parametrize("name", sorted(REGISTRY))
+def test_every_network_is_built_from_the_default_opset(
+    rtx: Api, plan_for: Plans, written: Callable[..., Any], name: str
+) -> None:
+    exported = written(name, opset=20).exported
+    report = build(plan_for(rtx, exported.artifact.path), rtx.kind)
+    assert report.size_mb * 1e6 > 4 * 0.95 * exported.params  # an engine carries the weights, but for folded ones
+    assert {layer.precision for layer in report.layers if is_convolution(layer)} == {"fp32"}
