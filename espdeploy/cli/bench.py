@@ -194,7 +194,7 @@ def _show(output: Output, benched: Sequence[Benched]) -> None:
     for head in dict.fromkeys(_head(record) for record in records):
         output.line(head)
     first = 0 if any(_frequency(record) for record in records) else 1  # a processor has no GPU clock to show
-    output.table(_COLUMNS[first:], [_row(record)[first:] for record in records])
+    output.table(_COLUMNS[first:], [_row(record)[first:] for record in sorted(records, key=_set_mhz)])
     shared = records[-1].frequency_sensitivity
     if shared is not None:
         columns = [
@@ -204,11 +204,8 @@ def _show(output: Output, benched: Sequence[Benched]) -> None:
         ]
         span = (shared.span,) if len(shared.pairs) > 1 else ()
         output.table(columns, [_sensitivity_row(step) for step in (*shared.pairs, *span)])
-    several = len(records) > 1
-    for item in benched:
-        if several:
-            output.note(f"{_frequency(item.record)} MHz:" if _frequency(item.record) else f"{item.path}:")
-        output.findings(item.record.findings)
+    ordered = sorted(benched, key=lambda item: _set_mhz(item.record))
+    output.shared_findings([(_told_apart(item), item.record.findings) for item in ordered])
     for note in dict.fromkeys(note for record in records for note in record.notes):
         output.note(note)
     for item in benched:
@@ -262,6 +259,17 @@ def _frequency(record: Record) -> str:
     if clock.set is not None:
         return f"{clock.set:g}"
     return "" if clock.mean is None else f"{clock.mean:.0f} floating"
+
+
+def _set_mhz(record: Record) -> float:
+    """Frequencies are measured in an order that hides drift, and read in that of their figures."""
+    clock = record.device.gpu_freq_mhz
+    return clock.set or clock.mean or 0.0
+
+
+def _told_apart(item: Benched) -> str:
+    frequency = _frequency(item.record)
+    return f"{frequency} MHz" if frequency else str(item.path)
 
 
 def _energy(power: Power) -> str:

@@ -120,8 +120,7 @@ def run_bundle(
                 ("results", str(ran.output)),
             ]
         )
-        for item in ran.benched:
-            shown_on.findings(item.record.findings)
+        shown_on.shared_findings([(item.path.name, item.record.findings) for item in ran.benched])
         _notes(shown_on, ran.manifest)
         shown_on.note(f"Next, at home: espdeploy import {ran.output.name}")
     if any(item.record.interrupted for item in ran.benched):

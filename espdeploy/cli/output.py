@@ -100,6 +100,17 @@ class Output:
             if finding.do:
                 console.print(f"  do: {finding.do}", markup=False, highlight=False)
 
+    def shared_findings(self, held: Sequence[tuple[str, Sequence[Finding]]]) -> None:
+        """The verdicts of several records, given by name, each once; where not all of them have it, whose it is."""
+        from dataclasses import replace
+
+        from espdeploy.findings import shared
+
+        names = {name for name, _ in held}
+        for part in shared((name, finding) for name, findings in held for finding in findings):
+            whose = "" if len(part.owners) == len(names) else f" ({', '.join(part.owners)})"
+            self.findings([replace(part.finding, text=part.finding.text + whose)])
+
 
 def colours_wanted(terminal: bool) -> bool:
     """Whether to draw colours and moving bars: on a terminal without ``NO_COLOR`` (https://no-color.org)."""

@@ -27,10 +27,12 @@ class Sheet:
 
 @dataclass(frozen=True, kw_only=True)
 class Repeat:
-    """How one row is made again, and what it was made from."""
+    """How the rows in ``refs`` are made again, and what they were made from; ``runs`` tells each of them apart."""
 
-    entry: Entry
+    model: str
+    refs: tuple[tuple[str, str], ...]
     command: str | None
+    runs: tuple[Fact, ...]
     facts: tuple[Fact, ...]
 
 
@@ -86,25 +88,40 @@ def power_facts(power: Power) -> tuple[Fact, ...]:
     )
 
 
-def repeat(entry: Entry) -> Repeat:
-    """The command and the checksums of one record."""
+def repeats(entries: Sequence[Entry]) -> tuple[Repeat, ...]:
+    """Command and checksums, once for all records that one command made of one engine."""
+    held: dict[tuple[str, str | None, tuple[Fact, ...]], list[Entry]] = {}
+    for entry in entries:
+        held.setdefault((entry.model, entry.record.command, _made_from(entry.record)), []).append(entry)
+    return tuple(
+        Repeat(
+            model=model,
+            refs=tuple((entry.ref, entry.anchor) for entry in of),
+            command=command,
+            runs=tuple(_run(entry) for entry in of),
+            facts=made_from,
+        )
+        for (model, command, made_from), of in held.items()
+    )
+
+
+def _run(entry: Entry) -> Fact:
     record = entry.record
+    cell = f", cell {record.cell}" if record.cell else ""
+    return Fact(name=f"Record {entry.ref}", value=shorten(f"{record.id}, {moment(record.started)}{cell}"))
+
+
+def _made_from(record: Record) -> tuple[Fact, ...]:
     told = {f"setting {key}": value for key, value in record.model.settings.items()}
     made = {f"engine: {key}": value for key, value in record.engine.provenance.items()}
     facts = [
-        Fact(name="Record id", value=shorten(record.id)),
-        Fact(name="Started", value=moment(record.started)),
-        *(Fact(name=name, value=shorten(told)) for name, told in _asked_by(record) if told),
+        *((Fact(name="Sweep", value=shorten(record.sweep)),) if record.sweep else ()),
         Fact(name="Model SHA-256", value=shorten(record.model.sha256) or _UNKNOWN),
         Fact(name="Engine SHA-256", value=shorten(record.engine.sha256) or _UNKNOWN),
         Fact(name="Weights", value=_weights(record)),
         *(Fact(name=shorten(key, 80), value=shorten(str(value))) for key, value in (told | made).items()),
     ]
-    return Repeat(entry=entry, command=record.command, facts=tuple(facts[:_MOST_FACTS]))
-
-
-def _asked_by(record: Record) -> tuple[tuple[str, str | None], ...]:
-    return ("Cell of a suite", record.cell), ("Sweep", record.sweep)
+    return tuple(facts[:_MOST_FACTS])
 
 
 def _sheets(entries: Sequence[Entry], facts: Callable[[Record], tuple[str, tuple[Fact, ...]]]) -> tuple[Sheet, ...]:

@@ -12,12 +12,13 @@ from markupsafe import Markup
 from espdeploy.errors import UsageError
 from espdeploy.records import Record
 from espdeploy.report import view
-from espdeploy.report.charts import curves, histogram, ranges, roofline, scatter, shares, steps, timeline
+from espdeploy.report.charts import courses, curves, histogram, ranges, roofline, scatter, shares, steps, timeline
 from espdeploy.report.parts import Figure
 from espdeploy.report.profiles import ProfileDocument
 
 #: how each kind of chart is drawn
 _DRAW: dict[type, Callable[[Any, str], Markup]] = {
+    courses.Courses: courses.draw,
     curves.Curves: curves.draw,
     histogram.Histogram: histogram.draw,
     ranges.Ranges: ranges.draw,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from espdeploy.findings import shared
 from espdeploy.report.entries import SIMULATED, Entry, Group, comparable_sets, runtime_of
 from espdeploy.report.parts import Card
 from espdeploy.report.text import frame_size, listed, moment, number, plural, scaled, shorten
@@ -90,7 +91,8 @@ def _best_cards(entries: Sequence[Entry]) -> tuple[Card, ...]:
 
 
 def _findings_card(entries: Sequence[Entry]) -> Card:
-    severities = [finding.severity for entry in entries for finding in entry.record.findings]
+    told = shared((entry.ref, finding) for entry in entries for finding in entry.record.findings)
+    severities = [part.finding.severity for part in told]
     errors, warnings = severities.count("error"), severities.count("warning")
     others = len(severities) - errors - warnings
     below = listed([plural(n, word) for n, word in ((errors, "error"), (warnings, "warning"), (others, "note")) if n])

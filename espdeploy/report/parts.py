@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from espdeploy.report.charts.courses import Courses
 from espdeploy.report.charts.curves import Curves
 from espdeploy.report.charts.histogram import Histogram
 from espdeploy.report.charts.ranges import Ranges
@@ -15,7 +16,7 @@ from espdeploy.report.charts.steps import Steps
 from espdeploy.report.charts.timeline import Timeline
 from espdeploy.report.text import DASH
 
-Chart = Curves | Histogram | Ranges | Roofline | Scatter | Shares | Steps | Timeline
+Chart = Courses | Curves | Histogram | Ranges | Roofline | Scatter | Shares | Steps | Timeline
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from espdeploy.records import Protocol, Record
 from espdeploy.report import reasons
@@ -24,12 +25,11 @@ COLUMNS = (
     Column(head="Speed", unit="FPS"),
     Column(head="Median", unit="ms"),
     Column(head="p95", unit="ms"),
-    Column(head="Params", unit="M"),
-    Column(head="Size", unit="MB"),
-    Column(head="MACs", unit="G"),
+    Column(head="Accuracy"),
     Column(head="Power", unit="W"),
     Column(head="Energy", unit="mJ/inference"),
-    Column(head="Accuracy"),
+    Column(head="Params", unit="M"),
+    Column(head="MACs", unit="G"),
 )
 
 
@@ -67,9 +67,9 @@ def _row(entry: Entry, notes: Footnotes) -> tuple[Cell, ...]:
         _input(record),
         Cell(text=number(record.fps)),
         *_latency(record, notes),
-        *_network(record, notes),
-        *_power(record, notes),
         _accuracy(record),
+        *_power(record, notes),
+        *_network(record, notes),
     )
 
 
@@ -120,8 +120,9 @@ def _latency(record: Record, notes: Footnotes) -> Iterable[Cell]:
 
 def _network(record: Record, notes: Footnotes) -> Iterable[Cell]:
     reason = reasons.model(record)
-    yield _known(scaled(record.model.params, _M), reason, notes)
-    yield _known(record.model.size_mb, reason, notes)
+    size_mb = record.model.size_mb
+    params = _known(scaled(record.model.params, _M), reason, notes)
+    yield params if size_mb is None else replace(params, below=f"{number(size_mb)} MB")
     yield _known(scaled(record.model.macs, _G), reason, notes)
 
 

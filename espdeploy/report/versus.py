@@ -28,7 +28,8 @@ def latencies(group: Group, index: int) -> Figure | None:
         title=f"Latency of {plural(len(shown), 'record')} of protocol {group.title}",
         description="For each record the median, the 95th percentile and the greatest time.",
         x_title="latency (ms)",
-        rows=tuple(_range(entry) for entry in shown),
+        rows=tuple(_range(entry, name) for entry, name in zip(shown, _short_names(shown), strict=True)),
+        simulated=_all_simulated(shown),
     )
     return Figure(
         anchor=f"latencies{index}",
@@ -85,8 +86,8 @@ def _score(record: Record, kind: tuple[str, str]) -> float | None:
 def _scatter(group: Group, anchor: str, titles: tuple[str, str, str], x: Axis, y: Axis) -> Figure | None:
     """``titles``: of the chart, its x axis and its y axis."""
     shown = [entry for entry in group.entries if drawable(x(entry.record)) and drawable(y(entry.record))]
-    if len(shown) < 2:
-        return None
+    if len(shown) < 2 or any(len({axis(entry.record) for entry in shown}) == 1 for axis in (x, y)):
+        return None  # marks on one upright or level line set nothing against anything
     kinds, told = _kinds(shown)
     series = tuple(dict.fromkeys(kinds))
     chart = Scatter(
@@ -95,10 +96,11 @@ def _scatter(group: Group, anchor: str, titles: tuple[str, str, str], x: Axis, y
         x_title=titles[1],
         y_title=titles[2],
         dots=tuple(
-            _dot(entry, (x(entry.record), y(entry.record)), series.index(kind), titles)
-            for entry, kind in zip(shown, kinds, strict=True)
+            _dot((entry, name), (x(entry.record), y(entry.record)), series.index(kind), titles)
+            for entry, name, kind in zip(shown, _short_names(shown), kinds, strict=True)
         ),
         series=series,
+        simulated=_all_simulated(shown),
     )
     return Figure(
         anchor=anchor,
@@ -109,12 +111,31 @@ def _scatter(group: Group, anchor: str, titles: tuple[str, str, str], x: Axis, y
     )
 
 
-def _dot(entry: Entry, at: tuple[float | None, float | None], kind: int, titles: tuple[str, str, str]) -> Dot:
+def _all_simulated(shown: Sequence[Entry]) -> bool:
+    return all(entry.record.device.simulated for entry in shown)
+
+
+def _short_names(shown: Sequence[Entry]) -> list[str]:
+    """What a label has room for: the number, the model where they differ, and SIMULATED where not all of them are."""
+    several = len({entry.model for entry in shown}) > 1
+    if several and not _all_simulated(shown):
+        return [entry.name for entry in shown]
+    if several:
+        return [f"{entry.ref} {entry.model}" for entry in shown]
+    if _all_simulated(shown):
+        return [entry.ref for entry in shown]
+    return [f"{entry.ref} {names.SIMULATED}" if entry.record.device.simulated else entry.ref for entry in shown]
+
+
+def _dot(
+    named: tuple[Entry, str], at: tuple[float | None, float | None], kind: int, titles: tuple[str, str, str]
+) -> Dot:
+    entry, name = named
     x, y = at[0] or 0.0, at[1] or 0.0
     return Dot(
         x=x,
         y=y,
-        label=entry.name,
+        label=name,
         text=f"{entry.label}: {number(x)} {titles[1]}, {number(y)} {titles[2]}",
         kind=kind,
         hollow=not entry.comparable,
@@ -166,10 +187,10 @@ def _has_range(record: Record) -> bool:
     return all(map(drawable, (times.min, times.p50, times.max)))
 
 
-def _range(entry: Entry) -> Range:
+def _range(entry: Entry, name: str) -> Range:
     times = entry.record.latency_ms
     return Range(
-        label=entry.name,
+        label=name,
         kind=" · ".join(entry.varies),
         median=times.p50,
         p95=times.p95,

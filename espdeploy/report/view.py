@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
+from espdeploy.findings import shared
 from espdeploy.records import Record
 from espdeploy.report import facts, gpu_facts, latency, lead, profiled, reasons, summary, swept, usage, versus
 from espdeploy.report.entries import Entry, Group, grouped, runtime_of, tags_of
@@ -16,10 +17,9 @@ from espdeploy.report.profiles import ProfileDocument
 from espdeploy.report.text import DASH, frame_size, listed, moment, number, shorten
 
 #: more records than this start folded, or nobody finds the end of the page
-UNFOLDED = 8
+UNFOLDED = 4
 #: on longer pages the folded records are drawn with fewer tooltips and shorter tables: 1000 would take 90 MB
 _BRIEF_FROM = 40
-_SEVERITIES = ("error", "warning", "info")
 _NOTE_CHARS = 1000
 _MOST_REFS = 24
 
@@ -48,6 +48,7 @@ class Detail:
     gpu: tuple[Fact, ...]
     latency: tuple[Figure, ...]
     usage: tuple[Figure, ...]
+    constants: tuple[Fact, ...]
     no_latency: str
     no_usage: str
     notes: tuple[str, ...]
@@ -144,7 +145,7 @@ def build(
         runtimes=facts.runtimes(entries),
         protocols=facts.protocols(entries),
         conditions=facts.conditions(entries),
-        repeats=tuple(facts.repeat(entry) for entry in entries),
+        repeats=facts.repeats(entries),
         left_out=tuple((str(entry.path), shorten(entry.reason)) for entry in left_out),
     )
 
@@ -193,6 +194,7 @@ def _why_none(group: Group) -> str:
 def _detail(entry: Entry, *, brief: bool) -> Detail:
     record = entry.record
     engine = record.engine
+    used = usage.build(entry, brief=brief)
     context = (
         engine.precision,
         runtime_of(record),
@@ -209,7 +211,8 @@ def _detail(entry: Entry, *, brief: bool) -> Detail:
         facts=_figures_in_words(record),
         gpu=gpu_facts.facts(record),
         latency=_marked(entry, latency.figures(entry, brief=brief)),
-        usage=_marked(entry, usage.figures(entry, brief=brief)),
+        usage=_marked(entry, used.figures),
+        constants=used.constants,
         no_latency="The record holds no raw times, so there is nothing to draw.",
         no_usage=f"No utilisation to draw: {reasons.utilization(record)}.",
         notes=tuple(shorten(note, _NOTE_CHARS) for note in record.notes),
@@ -254,24 +257,15 @@ def _ms(value_ms: float | None) -> str:
 
 
 def _findings(entries: Sequence[Entry]) -> tuple[FindingRow, ...]:
-    """Each distinct verdict once, with the records it holds for; errors first."""
-    held: dict[tuple[str, str, str, str], list[tuple[str, str]]] = {}
-    for entry in entries:
-        for found in entry.record.findings:
-            key = (found.severity, found.code, found.text, found.do)
-            held.setdefault(key, []).append((entry.ref, entry.anchor))
-    rows = [
+    """Each verdict once, with the records it holds for; errors first."""
+    held = [((entry.ref, entry.anchor), found) for entry in entries for found in entry.record.findings]
+    return tuple(
         FindingRow(
-            severity=shorten(key[0], 20),
-            code=shorten(key[1], 60),
-            text=shorten(key[2], _NOTE_CHARS),
-            do=shorten(key[3], _NOTE_CHARS),
-            refs=tuple(dict.fromkeys(refs)),
+            severity=shorten(part.finding.severity, 20),
+            code=shorten(part.finding.code, 60),
+            text=shorten(part.finding.text, _NOTE_CHARS),
+            do=shorten(part.finding.do, _NOTE_CHARS),
+            refs=part.owners,
         )
-        for key, refs in held.items()
-    ]
-    return tuple(sorted(rows, key=lambda row: _rank(row.severity)))
-
-
-def _rank(severity: str) -> int:
-    return _SEVERITIES.index(severity) if severity in _SEVERITIES else len(_SEVERITIES)
+        for part in shared(held)
+    )

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from espdeploy.report.charts.frame import Plot, axes, tooltip
+from espdeploy.report.charts.frame import Plot, axes, stamp, tooltip
 from espdeploy.report.charts.scale import Scale, drawable, fitted, logarithmic
 from espdeploy.report.charts.svg import clip, coordinate, element, path, picture, text_width
 from espdeploy.report.text import number
 
 _WIDTH, _LABEL_WIDTH = 560.0, 186.0
+_TOP, _STAMPED_TOP, _BOTTOM, _AIR = 10.0, 26.0, 46.0, 10.0
 _BAR_SHARE = 0.45
 #: many rows stand closer, or the chart outgrows the page
 _FEW, _ROW, _CLOSE_ROW = 16, 28.0, 19.0
@@ -45,12 +46,14 @@ class Ranges:
     description: str
     x_title: str
     rows: tuple[Range, ...]
+    simulated: bool = False  # all of them
 
 
 def draw(chart: Ranges, anchor: str) -> Markup:
     """The chart as SVG; ``anchor`` is an id that nothing else on the page has."""
     pitch = _ROW if len(chart.rows) <= _FEW else _CLOSE_ROW
-    height = 66.0 + pitch * len(chart.rows)
+    top = _STAMPED_TOP if chart.simulated else _TOP
+    height = top + _BOTTOM + _AIR + pitch * len(chart.rows)
     blank = Scale(low=0.0, high=1.0, ticks=())
     plot = Plot(
         width=_WIDTH,
@@ -59,8 +62,8 @@ def draw(chart: Ranges, anchor: str) -> Markup:
         y=blank,
         left=_LABEL_WIDTH,
         right=64.0,
-        top=10.0,
-        bottom=46.0,
+        top=top,
+        bottom=_BOTTOM,
     )
     return picture(
         anchor,
@@ -68,6 +71,7 @@ def draw(chart: Ranges, anchor: str) -> Markup:
         (chart.title, chart.description),
         *_grid(plot),
         axes(plot, chart.x_title, ""),
+        stamp(plot, simulated=chart.simulated),
         *(_row(plot, row, plot.top + pitch * (index + 0.5), pitch) for index, row in enumerate(chart.rows)),
     )
 
@@ -116,7 +120,8 @@ def _row(plot: Plot, row: Range, y: float, pitch: float) -> Markup:
 
 def _label(row: Range) -> str:
     room = _LABEL_WIDTH - 14
-    kind = clip(f" · {row.kind}", room * 0.6, _LABEL_FONT) if row.kind else ""
+    least = max(room * 0.6, room - text_width(row.label, _LABEL_FONT))
+    kind = clip(f" · {row.kind}", least, _LABEL_FONT) if row.kind else ""
     return clip(row.label, room - text_width(kind, _LABEL_FONT), _LABEL_FONT) + kind
 
 

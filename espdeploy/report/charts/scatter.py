@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from espdeploy.report.charts.frame import NARROW_FONT, Plot, axes, tooltip
+from espdeploy.report.charts.frame import NARROW_FONT, Plot, axes, stamp, tooltip
 from espdeploy.report.charts.labels import Box, place
 from espdeploy.report.charts.markers import marker
 from espdeploy.report.charts.scale import Scale, fitted, logarithmic
@@ -42,6 +42,7 @@ class Scatter:
     y_title: str
     dots: tuple[Dot, ...]
     series: tuple[str, ...]
+    simulated: bool = False  # all of them
 
 
 def draw(chart: Scatter, anchor: str) -> Markup:
@@ -53,6 +54,7 @@ def draw(chart: Scatter, anchor: str) -> Markup:
         (_WIDTH, plot.height),
         (chart.title, chart.description),
         _frame(plot, chart, legend),
+        stamp(plot, simulated=chart.simulated),
         *(_dot(plot, dot) for dot in chart.dots),
         *_labels(_placed(plot, chart.dots)),
         *_legend(plot, legend),

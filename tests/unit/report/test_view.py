@@ -29,7 +29,7 @@ def test_figures_stand_in_the_units_of_their_heads(example_records: ModuleType) 
     row = row_of(record)
     assert row["Speed"].text == "41.0"
     assert row["Params"].text == "0.365"
-    assert row["Size"].text == "1.46"  # 364,569 x 4 bytes
+    assert row["Params"].below == "1.46 MB"  # 364,569 x 4 bytes
     assert row["MACs"].text == "4.51"
     assert row["Power"].text == "20.5"
     assert row["Energy"].text == "500"  # 20.52 W / 41.04 frames per second = 0.5 J
@@ -43,14 +43,7 @@ def test_unknown_is_a_dash_with_its_reason_and_zero_stays_zero(example_records: 
         model=example_records.model("m", None, macs=0),
     )
     row = row_of(record)
-    assert [row[head].text for head in ("p95", "Params", "Size", "MACs", "Power", "Energy")] == [
-        "–",
-        "–",
-        "–",
-        "0",
-        "–",
-        "–",
-    ]
+    assert [row[head].text for head in ("p95", "Params", "MACs", "Power", "Energy")] == ["–", "–", "0", "–", "–"]
     assert "fewer than 10" in row["p95"].title
     assert row["Power"].title == "power: no permission to read /sys/class/powercap"
     notes = dict(summary.table(grouped([record])[0]).notes)
@@ -138,6 +131,23 @@ def test_a_finding_of_many_records_stands_once_and_errors_stand_first(example_re
     ]
 
 
+def test_findings_that_differ_in_one_figure_stand_once_as_a_range(example_records: ModuleType) -> None:
+    told = [("other programs took 54.5 % of the time", "load"), ("clock fell from 1,300 to 854 MHz", "clock")]
+    other = [("other programs took 9 % of the time", "load"), ("clock fell from 1,122 to 624 MHz", "clock")]
+    records = [
+        example_records.make(
+            id=str(index), findings=[Finding(code=code, severity="warning", text=text, do="d") for text, code in texts]
+        )
+        for index, texts in enumerate((told, other))
+    ]
+    rows = view.build(records, [], MADE).findings
+    assert [(row.text, [ref for ref, _ in row.refs]) for row in rows] == [
+        ("other programs took 9 to 54.5 % of the time", ["R1", "R2"]),
+        ("clock fell from 1,300 to 854 MHz", ["R1"]),  # two figures that belong to each other
+        ("clock fell from 1,122 to 624 MHz", ["R2"]),
+    ]
+
+
 def test_what_records_share_stands_once(example_records: ModuleType) -> None:
     page = view.build(example_records.suite(), [], MADE)
     assert len(page.devices) == 2
@@ -169,6 +179,37 @@ def test_utilisation_begins_with_the_first_trial_and_counts_its_gaps(example_rec
     assert "1 without a reading." in cpu.captions
     assert [memory.chart.y_title, rail.chart.y_title] == ["MB", "mW"]
     assert rail.name == "Board 5v"
+
+
+def test_rails_share_a_chart_and_what_never_changed_is_told_in_words(example_records: ModuleType) -> None:
+    t_s = [0.0, 0.1, 0.2]
+    traces = {
+        "ina3221_rail_VDD_GPU_w": Series(t_s=t_s, values=[3.0, 3.2, 3.4]),
+        "ina3221_rail_VDD_IN_w": Series(t_s=t_s, values=[7.0, 7.5, 8.0]),
+        "ina3221_total_w": Series(t_s=t_s, values=[7.0, 7.5, 8.0]),
+        "soc_gpu_freq_mhz": Series(t_s=t_s, values=[1300.5, 1300.5, 1300.5]),
+        "soc_temp_GPU-therm_c": Series(t_s=t_s, values=[40.0, 40.5, 41.0]),
+    }
+    (detail,) = view.build([example_records.make(traces=traces)], [], MADE).details
+    temperature, rails = detail.usage
+    assert (temperature.name, temperature.chart.unit) == ("Temperature, GPU-therm (kernel)", "°C")
+    assert rails.name == "Power by rail (INA3221)"
+    # the total is VDD_IN again: one line, not two upon each other
+    assert [course.text for course in rails.chart.courses] == ["VDD_IN: mean 7.50 W", "VDD_GPU: mean 3.20 W"]
+    assert [(fact.name, fact.value) for fact in detail.constants] == [("GPU clock (kernel)", "1,300.5 MHz")]
+
+
+def test_one_command_of_many_records_stands_once(example_records: ModuleType) -> None:
+    records = [example_records.make(id=name) for name in ("aa", "bb")]
+    (repeat,) = view.build(records, [], MADE).repeats
+    assert [ref for ref, _ in repeat.refs] == ["R1", "R2"]
+    assert [fact.value[:2] for fact in repeat.runs] == ["aa", "bb"]
+
+
+def test_a_chart_that_sets_nothing_against_anything_is_left_out(example_records: ModuleType) -> None:
+    one_size = [example_records.make(id=str(fps), fps=fps) for fps in (10.0, 20.0)]
+    (comparison,) = view.build(one_size, [], MADE).comparisons
+    assert [figure.name for figure in comparison.figures] == ["Latency of each record"]
 
 
 def test_the_thirds_show_the_drift_of_their_medians(example_records: ModuleType) -> None:
