@@ -24,6 +24,8 @@ _UNITS = {
     "_ma": "mA",
     "_rpm": "rpm",
     "_state": "step",
+    "_gflops": "GFLOPS",
+    "_gb_s": "GB/s",
 }
 #: counters that only rise say nothing as a curve
 _CUMULATIVE = ("_j", "_mj")
@@ -94,7 +96,7 @@ def channel_of(name: str) -> Channel:
     known = _KNOWN.get(name)
     if known is not None:
         return known
-    bare, unit = _split(name)
+    bare, unit = split_unit(name)
     found = _SOURCE.fullmatch(bare)
     if found is None:
         return _of_words(bare.replace("_", " ").strip() or name, unit)
@@ -106,6 +108,12 @@ def channel_of(name: str) -> Channel:
         if words.startswith(prefix):
             return _of_words(f"{kind}{words.removeprefix(prefix)} ({source})", unit)
     return _of_words(f"{words.replace('_', ' ')} ({source})", unit)
+
+
+def split_unit(name: str) -> tuple[str, str]:
+    """The name without the unit at its end, and that unit; none where the end is no unit."""
+    end = max((end for end in _UNITS if name.endswith(end)), key=len, default="")
+    return name[: len(name) - len(end)], _UNITS.get(end, "")
 
 
 def worth_drawing(traces: Iterable[str]) -> list[str]:
@@ -120,7 +128,7 @@ def families(names: Iterable[str]) -> list[Family]:
     """Where at least two channels are of one source and kind, in order of first appearance."""
     held: dict[tuple[str, str], list[tuple[str, str]]] = {}
     for name in names:
-        bare, unit = _split(name)
+        bare, unit = split_unit(name)
         found = _SOURCE.fullmatch(bare)
         if found is None:
             continue
@@ -135,12 +143,6 @@ def families(names: Iterable[str]) -> list[Family]:
         for (source, unit), members in held.items()
         if len(members) > 1
     ]
-
-
-def _split(name: str) -> tuple[str, str]:
-    """The name without the unit at its end, and that unit; none where the end is no unit."""
-    end = max((end for end in _UNITS if name.endswith(end)), key=len, default="")
-    return name[: len(name) - len(end)], _UNITS.get(end, "")
 
 
 def _of_words(words: str, unit: str) -> Channel:

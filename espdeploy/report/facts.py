@@ -214,7 +214,7 @@ def _gpu_clock(record: Record, notes: Footnotes) -> Cell:
     if clock.requested is None and clock.set is None and clock.mean is None:
         return notes.missing(reasons.gpu(record))
     below = "floating" if clock.set is None else f"requested {mhz(clock.requested)}, set {mhz(clock.set)}"
-    return Cell(text=number(clock.mean, 4), below=below)
+    return Cell(text=mhz(clock.mean), below=below)
 
 
 def _cell(value: float | None, reason: str, notes: Footnotes, digits: int = 3) -> Cell:

@@ -86,4 +86,4 @@ def _cross_check(check: CrossCheck | None) -> str:
 
 
 def _rounded(value_mhz: float) -> float:
-    return float(f"{value_mhz:.4g}")
+    return float(f"{value_mhz:.5g}")

@@ -9,6 +9,7 @@ from typing import Any
 
 from espdeploy.report import profile_figures as figures
 from espdeploy.report import profile_roofline
+from espdeploy.report.channels import split_unit
 from espdeploy.report.entries import SIMULATED
 from espdeploy.report.parts import Fact, Figure, Tag
 from espdeploy.report.profiles import Limit, Message, ProfileDocument, Times
@@ -128,10 +129,17 @@ def _words(evidence: Any) -> str:
     if isinstance(evidence, list):
         return "; ".join(_words(each) for each in evidence[:_MOST])
     if isinstance(evidence, dict):
-        return "; ".join(f"{name}: {_words(value)}" for name, value in list(evidence.items())[:_MOST])
+        return "; ".join(_named(str(name), value) for name, value in list(evidence.items())[:_MOST])
     if isinstance(evidence, float):
         return number(evidence, 4)
     return json.dumps(evidence)
+
+
+def _named(name: str, value: Any) -> str:
+    """``time_pct: 55.6`` as people write it: ``time 55.6 %``; what is unknown is said to be."""
+    bare, unit = split_unit(name)
+    told = "unknown" if value is None else f"{_words(value)} {unit}".rstrip()
+    return f"{bare.replace('_', ' ')}: {told}" if isinstance(value, str) else f"{bare.replace('_', ' ')} {told}"
 
 
 def _error(error: Message) -> tuple[str, str]:

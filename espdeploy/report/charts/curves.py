@@ -125,7 +125,8 @@ def _labels(plot: Plot, curves: Sequence[Curve]) -> Iterator[Markup]:
     places = [(plot.at_x(point.x), plot.at_y(point.y)) for point in points]
     sizes = [(text_width(point.label, NARROW_FONT), NARROW_FONT) for point in points]
     area = Box(left=plot.left, top=plot.top - 6, right=_WIDTH, bottom=plot.floor)
-    for point, (x, _), box in zip(points, places, place(places, sizes, area), strict=True):
+    lines = [[(plot.at_x(x), plot.at_y(y)) for x, y in curve.line] for curve in curves]
+    for point, (x, _), box in zip(points, places, place(places, sizes, area, lines), strict=True):
         if box is not None:
             kind, start = ("end", box.right) if box.right < x else ("", box.left)
             yield element("text", point.label, class_=f"note label {kind}".rstrip(), x=start, y=box.bottom - 3)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 _GAP = 8.0
 _POINT = 6.0
 _FURTHER = 8.0
+_LINE, _STRIDE = 2.0, 8.0
 #: so many are tried: among more points hardly one has room, and looking for it grows with the square of them
 _MOST_TRIED = 120
 
@@ -37,13 +40,19 @@ class Box:
         )
 
 
-def place(points: Sequence[tuple[float, float]], sizes: Sequence[tuple[float, float]], area: Box) -> list[Box | None]:
+def place(
+    points: Sequence[tuple[float, float]],
+    sizes: Sequence[tuple[float, float]],
+    area: Box,
+    lines: Sequence[Sequence[tuple[float, float]]] = (),
+) -> list[Box | None]:
     """For each point the box of its label (width and height in ``sizes``), or None where no place is free.
 
     Earlier points choose first, and of many points only those. A label goes right of its point, else left, above or
-    below it.
+    below it, and upon none of ``lines``.
     """
-    taken = [Box(left=x - _POINT, top=y - _POINT, right=x + _POINT, bottom=y + _POINT) for x, y in points]
+    taken = [_around(x, y, _POINT) for x, y in points]
+    taken += [_around(x, y, _LINE) for line in lines for x, y in _along(line)]
     placed: list[Box | None] = []
     for point, size in list(zip(points, sizes, strict=True))[:_MOST_TRIED]:
         free = (box for box in _places(point, size) if box.within(area) and not any(map(box.meets, taken)))
@@ -52,6 +61,17 @@ def place(points: Sequence[tuple[float, float]], sizes: Sequence[tuple[float, fl
         if chosen is not None:
             taken.append(chosen)
     return [*placed, *[None] * (len(points) - len(placed))]
+
+
+def _around(x: float, y: float, reach: float) -> Box:
+    return Box(left=x - reach, top=y - reach, right=x + reach, bottom=y + reach)
+
+
+def _along(line: Sequence[tuple[float, float]]) -> Iterable[tuple[float, float]]:
+    """Places on the line, so close that no label fits between two of them."""
+    for (x0, y0), (x1, y1) in pairwise(line):
+        steps = max(1, math.ceil(math.hypot(x1 - x0, y1 - y0) / _STRIDE))
+        yield from ((x0 + (x1 - x0) * step / steps, y0 + (y1 - y0) * step / steps) for step in range(steps + 1))
 
 
 def _places(point: tuple[float, float], size: tuple[float, float]) -> Iterable[Box]:

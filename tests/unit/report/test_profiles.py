@@ -95,7 +95,7 @@ def test_what_explain_prints_is_read_as_it_is(example_records: ModuleType) -> No
     }
     part = part_of({"kind": "trtexec", "layers": [], "explanation": explanation})
     assert [figure.name for figure in part.figures] == ["Roofline", "Top layers", "Top modules of the network"]
-    assert part.limits[0].evidence == "enqueue_ms: 0.3333"
+    assert part.limits[0].evidence == "enqueue 0.3333 ms"
     assert "What the run reached is not known." in part.figures[0].captions
 
 

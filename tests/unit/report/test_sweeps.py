@@ -149,7 +149,7 @@ def test_a_record_says_all_of_its_gpu(example_records: ModuleType) -> None:
     page = view.build([example_records.on_gpu(), *example_records.sweep(), example_records.make()], [], MADE)
     by_ref = {detail.entry.ref: {fact.name: fact.value for fact in detail.gpu} for detail in page.details}
     desktop, board = by_ref["R1"], by_ref["R2"]
-    assert desktop["GPU clock"] == "floating, 2,475 MHz under load"
+    assert desktop["GPU clock"] == "floating, 2,475.3 MHz under load"
     assert desktop["Copies to and from the GPU"] == "0.160 ms to it, 0.0500 ms back"
     assert desktop["Cross-check"].startswith("passed: trtexec 2.110 ms, here 2.100 ms, 0.480 % apart")
     assert board["GPU clock"] == "requested 1,300, set 1,300.5 MHz, 1,300 MHz under load"

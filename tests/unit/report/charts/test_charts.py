@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from statistics import quantiles
 
 import pytest
@@ -148,3 +149,14 @@ def test_each_series_has_its_own_colour_and_shape() -> None:
     assert len(set(kinds)) == 6
     assert len(kinds) == 12  # a mark per dot and one per row of the legend
     assert scatter.unlabelled(chart) == 0
+
+
+def test_a_label_stands_on_no_line() -> None:
+    line = [(0.0, 50.0), (100.0, 50.0), (200.0, 20.0)]
+    area = Box(left=-50.0, top=0.0, right=250.0, bottom=100.0)
+    boxes = place(line, [(40.0, 12.0)] * 3, area, [line])
+    assert None not in boxes
+    for (x0, y0), (x1, y1) in pairwise(line):
+        for step in range(1001):
+            x, y = x0 + (x1 - x0) * step / 1000, y0 + (y1 - y0) * step / 1000
+            assert not any(box.left < x < box.right and box.top < y < box.bottom for box in boxes if box)
