@@ -202,3 +202,18 @@ def test_doctor_lists_checks_and_fails_only_on_required_ones(run: Run) -> None:
     on_tx2 = run("doctor", "--device", "tx2", "--json")
     assert on_tx2.code == 1  # CI is no TX2
     assert json.loads(on_tx2.out)["checks"]
+
+
+def test_an_interrupt_while_the_program_loads_shows_no_traceback() -> None:
+    code = (
+        "import sys\n"
+        "class Interrupt:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'espdeploy.cli.main':\n"
+        "            raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupt())\n"
+        "from espdeploy.__main__ import main\n"
+        "sys.exit(main())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (130, "error: stopped before anything was begun\n")
