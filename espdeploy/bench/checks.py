@@ -91,12 +91,13 @@ def _not_steady(e: Evidence) -> Finding | None:
         if judged
         else "times could not be judged steady: it takes three windows of at least 0.25 s and 3 runs"
     )
+    option = "--warmup-s" if e.warmup.fixed else "--warmup-max-s"
     wanted_s = max(2 * e.warmup.seconds, 1.2 * WINDOWS * WINDOW_RUNS * run_s, 1.0)
     return Finding(
         code="not_steady",
         severity="warning",
         text=f"after {e.warmup.trials} warm-up runs in {e.warmup.seconds:.1f} s {reason}",
-        do=f"give it more time to become steady: --warmup-max-s {math.ceil(wanted_s)}",
+        do=f"give it more time to become steady: {option} {math.ceil(wanted_s)}",
     )
 
 

@@ -187,7 +187,7 @@ def _doubts(power: Power, window: Window, t_ns: NDArray[np.int64], powers_w: NDA
                 code="slow_power_sensor",
                 severity="warning",
                 text=f"{power.source} gave only {changes} different readings in {window.seconds:.2g} s: "
-                "the sensor is slower than the window",
+                "the sensor is slower than the window, or the power did not change",
                 do="measure for longer: " + _trials_flag(window, factor=math.ceil(2 * MIN_SAMPLES / changes)),
             )
         )

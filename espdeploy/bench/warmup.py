@@ -23,13 +23,14 @@ class Warmup:
     """What the warm-up took and whether times were steady when it ended.
 
     ``window_medians_ms`` has one entry for each full window; fewer than 3 mean that the time was too
-    short to judge.
+    short to judge. ``fixed``: a tool warmed up for a set time, and the windows are the first that were measured.
     """
 
     trials: int
     seconds: float
     steady: bool
     window_medians_ms: tuple[float, ...] = ()
+    fixed: bool = False
 
 
 @dataclass

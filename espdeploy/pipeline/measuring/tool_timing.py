@@ -121,6 +121,7 @@ def _measurement(times: Times, spec: BenchSpec, began_ns: int) -> Measurement:
             seconds=spec.warmup_min_s,
             steady=is_steady(medians),
             window_medians_ms=medians,
+            fixed=True,
         ),
     )
 

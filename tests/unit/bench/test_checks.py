@@ -59,6 +59,12 @@ def test_what_is_unknown_is_not_judged() -> None:
             "could not be judged",
             "--warmup-max-s 44",
         ),
+        (
+            "not_steady",
+            {"warmup": Warmup(trials=90, seconds=2.0, steady=False, window_medians_ms=(50.0,) * 9, fixed=True)},
+            "5 %",
+            "--warmup-s 4",
+        ),
         ("spread", {"times_ms": [t * (1 + 0.5 * (k % 2)) for k, t in enumerate(QUIET)]}, "20 %", "--threads"),
         ("drift", {"times_ms": [t * (1 + 0.1 * k / 1000) for k, t in enumerate(QUIET)]}, "+7 %", "cooling"),
         ("drift", {"times_ms": [t * (1.1 - 0.1 * k / 1000) for k, t in enumerate(QUIET)]}, "-6 %", "--warmup-s"),
