@@ -10,14 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from espdeploy import units
-from espdeploy.cli import options, progress
-from espdeploy.cli.output import Column, Output
+from espdeploy.cli import benched, options, progress
+from espdeploy.cli.output import Output
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from espdeploy.pipeline.measuring.request import Benched, BenchRequest
-    from espdeploy.records import Power, Record, SensitivityStep
+    from espdeploy.pipeline.measuring.request import BenchRequest
     from espdeploy.specs import ModelSpec
 
 
@@ -153,9 +150,9 @@ def bench(
         _show_plan(output, request, results)
         return
     with progress.shown() as shown:
-        benched = benchmark(request, results, shown)
-    _show(output, benched)
-    if any(item.record.interrupted for item in benched):
+        measured = benchmark(request, results, shown)
+    benched.show(output, measured)
+    if any(item.record.interrupted for item in measured):
         raise typer.Exit(130)
 
 
@@ -184,99 +181,3 @@ def _show_plan(output: Output, request: BenchRequest, results: Path) -> None:
         return
     for number, step in enumerate(steps, start=1):
         output.line(f"{number}. {step.what}" + (f"\n   {step.command}" if step.command else ""))
-
-
-def _show(output: Output, benched: Sequence[Benched]) -> None:
-    records = [item.record for item in benched]
-    if output.as_json:
-        output.json(records[0] if len(records) == 1 else records)
-        return
-    for head in dict.fromkeys(_head(record) for record in records):
-        output.line(head)
-    first = 0 if any(_frequency(record) for record in records) else 1  # a processor has no GPU clock to show
-    output.table(_COLUMNS[first:], [_row(record)[first:] for record in sorted(records, key=_set_mhz)])
-    shared = records[-1].frequency_sensitivity
-    if shared is not None:
-        columns = [
-            Column(head="GPU frequency MHz"),
-            Column(head="sensitivity", numeric=True),
-            Column(head="95 % interval"),
-        ]
-        span = (shared.span,) if len(shared.pairs) > 1 else ()
-        output.table(columns, [_sensitivity_row(step) for step in (*shared.pairs, *span)])
-    ordered = sorted(benched, key=lambda item: _set_mhz(item.record))
-    output.shared_findings([(_told_apart(item), item.record.findings) for item in ordered])
-    for note in dict.fromkeys(note for record in records for note in record.notes):
-        output.note(note)
-    for item in benched:
-        output.note(f"record: {item.path}")
-
-
-#: what differs between the records of one request; it fits 100 columns
-_COLUMNS = [
-    Column(head="GPU MHz", numeric=True),
-    Column(head="FPS", numeric=True),
-    Column(head="median ms", numeric=True),
-    Column(head="mean (95 %) ms", numeric=True),
-    Column(head="p95 ms", numeric=True),
-    Column(head="power W", numeric=True),
-    Column(head="J/frame (net)", numeric=True),
-]
-
-
-def _head(record: Record) -> str:
-    """What all records of one request share; speed is never shown without accuracy."""
-    accuracy, engine = record.accuracy, record.engine
-    mark = "SIMULATED " if record.device.simulated else ""
-    shape = "x".join(str(extent) for extent in record.model.input_shape)
-    scored = "accuracy not evaluated" if accuracy is None else f"{accuracy.metric} {accuracy.value:.2f}"
-    made = f"{engine.runtime} {engine.runtime_version}, {engine.precision}"
-    mode = f", power mode {record.device.power_mode}" if record.device.power_mode else ""
-    return f"{mark}{record.model.name} {shape} on {record.device.name}: {made}{mode}; {scored}"
-
-
-def _row(record: Record) -> list[str]:
-    latency, power = record.latency_ms, record.power
-    interval = f" ({_ms(latency.ci95[0])} … {_ms(latency.ci95[1])})" if latency.ci95 else ""
-    return [
-        _frequency(record) or "–",
-        f"{record.fps:.2f}",
-        _ms(latency.p50),
-        f"{_ms(latency.mean)}{interval}",
-        _ms(latency.p95),
-        "not measured" if power is None else f"{power.mean_w:.2f}",
-        "not measured" if power is None else _energy(power),
-    ]
-
-
-def _ms(time_ms: float | None) -> str:
-    """Two digits after the point, and four that count where that would be less: a small network takes microseconds."""
-    return f"{time_ms:.2f}" if time_ms is not None and time_ms >= 1 else units.significant(time_ms, 4)
-
-
-def _frequency(record: Record) -> str:
-    clock = record.device.gpu_freq_mhz
-    if clock.set is not None:
-        return f"{clock.set:g}"
-    return "" if clock.mean is None else f"{clock.mean:.0f} floating"
-
-
-def _set_mhz(record: Record) -> float:
-    """Frequencies are measured in an order that hides drift, and read in that of their figures."""
-    clock = record.device.gpu_freq_mhz
-    return clock.set or clock.mean or 0.0
-
-
-def _told_apart(item: Benched) -> str:
-    frequency = _frequency(item.record)
-    return f"{frequency} MHz" if frequency else str(item.path)
-
-
-def _energy(power: Power) -> str:
-    net = power.net_energy_per_inference_j
-    return f"{power.energy_per_inference_j:.4g}" + ("" if net is None else f" ({net:.4g})")
-
-
-def _sensitivity_row(step: SensitivityStep) -> list[str]:
-    interval = "" if step.ci95 is None else f"{step.ci95[0]:.3f} … {step.ci95[1]:.3f}"
-    return [f"{step.from_mhz:g} to {step.to_mhz:g}", f"{step.value:.3f}", interval]

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from espdeploy.cli import options, progress
+from espdeploy.cli import benched, options, progress
 from espdeploy.cli.output import Output
 
 
@@ -24,7 +24,9 @@ def quickstart(
     output = Output(as_json=json)
     with progress.shown() as shown:
         done = run_quickstart(folder, trials, shown)
+    records = [item.path for item in done.benched]
     if json:
-        output.json({"report": str(done.report), "records": [str(path) for path in done.records]})
+        output.json({"report": str(done.report), "records": [str(path) for path in records]})
         return
+    benched.show(output, done.benched)
     output.line(f"Done. Open {done.report} in a browser.")

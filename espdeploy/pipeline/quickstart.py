@@ -12,7 +12,7 @@ from espdeploy.errors import MissingCapability
 from espdeploy.pipeline.building.build import BuildRequest, build_engine
 from espdeploy.pipeline.export import ExportRequest, export_model
 from espdeploy.pipeline.measuring.bench import benchmark
-from espdeploy.pipeline.measuring.request import BenchRequest
+from espdeploy.pipeline.measuring.request import Benched, BenchRequest
 from espdeploy.pipeline.measuring.targets import TargetRequest
 from espdeploy.pipeline.report import write_report
 from espdeploy.protocols import Progress
@@ -25,11 +25,11 @@ _RUNTIMES = ("onnxruntime", "openvino")
 
 @dataclass(frozen=True, kw_only=True)
 class QuickstartDone:
-    """The page to open, the records that it draws, and the network that was measured."""
+    """The page to open, the network that was measured, and the records that the page draws."""
 
     report: Path
     onnx: Path
-    records: tuple[Path, ...]
+    benched: tuple[Benched, ...]
 
 
 def run_quickstart(folder: Path, trials: int, progress: Progress) -> QuickstartDone:
@@ -45,7 +45,7 @@ def run_quickstart(folder: Path, trials: int, progress: Progress) -> QuickstartD
     profile = device_profile("cpu")
     onnx = folder / f"{_MODEL}.onnx"
     export_model(ExportRequest(model=ModelSpec(name=_MODEL), profile=profile), onnx, progress)
-    records = []
+    benched: list[Benched] = []
     for runtime in installed:
         engine = folder / "engines" / f"{_MODEL}.{runtime}.onnx"
         build_engine(BuildRequest(onnx=onnx, profile=profile, precision="fp32", runtime=runtime), engine, progress)
@@ -55,6 +55,6 @@ def run_quickstart(folder: Path, trials: int, progress: Progress) -> QuickstartD
             command=shlex.join(["espdeploy", "bench", str(engine), "--device", "cpu", "--trials", str(trials)]),
         )
         progress(0, trials, f"measuring in {runtime}")
-        records += [item.path for item in benchmark(request, folder / "results", progress)]
+        benched += benchmark(request, folder / "results", progress)
     report = write_report(folder / "results", folder / "report.html")
-    return QuickstartDone(report=report.path, onnx=onnx, records=tuple(records))
+    return QuickstartDone(report=report.path, onnx=onnx, benched=tuple(benched))

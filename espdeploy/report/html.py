@@ -13,6 +13,7 @@ from espdeploy.errors import UsageError
 from espdeploy.records import Record
 from espdeploy.report import view
 from espdeploy.report.charts import courses, curves, histogram, ranges, roofline, scatter, shares, steps, timeline
+from espdeploy.report.charts.svg import element, join
 from espdeploy.report.parts import Figure
 from espdeploy.report.profiles import ProfileDocument
 
@@ -28,6 +29,7 @@ _DRAW: dict[type, Callable[[Any, str], Markup]] = {
     steps.Steps: steps.draw,
     timeline.Timeline: timeline.draw,
 }
+_FLAG = re.compile(r"((?<!\S)--[\w-]+)")
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 #: control characters have no place in HTML; tab and line feed do
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -80,7 +82,14 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     made.globals["draw"] = draw
+    made.filters["flags"] = flags
     return made
+
+
+def flags(text: str) -> Markup:
+    """``text``, escaped, in which no line ends inside an option such as ``--trials``."""
+    parts = _FLAG.split(text)  # what lies between, then an option, and so on
+    return join(element("span", part, class_="flag") if place % 2 else part for place, part in enumerate(parts))
 
 
 def printable(text: str) -> str:

@@ -12,7 +12,7 @@ from espdeploy.report.charts.scale import Scale, drawable, fitted, logarithmic
 from espdeploy.report.charts.svg import clip, coordinate, element, path, picture, text_width
 from espdeploy.report.text import number
 
-_WIDTH, _LABEL_WIDTH = 560.0, 186.0
+_WIDTH, _LABEL_WIDTH = 560.0, 204.0
 _TOP, _STAMPED_TOP, _BOTTOM, _AIR = 10.0, 26.0, 46.0, 10.0
 _BAR_SHARE = 0.45
 #: many rows stand closer, or the chart outgrows the page

@@ -16,7 +16,7 @@ import pytest
 from espdeploy.errors import UsageError
 from espdeploy.records import Series, Utilization
 from espdeploy.report import profiles, view
-from espdeploy.report.html import render
+from espdeploy.report.html import flags, render
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{ 7*7 }}{% raw %}\x00\x1b\ud800\u202e שלום &amp; `"
 DATA_ATTRIBUTES = {"id", "class", "href", "title", "role", "tabindex", "aria-label", "aria-labelledby", "aria-hidden"}
@@ -232,3 +232,8 @@ def walk(element: Any) -> Any:
     for child in element.children:
         yield child
         yield from walk(child)
+
+
+def test_no_line_ends_inside_an_option_and_its_text_stays_text() -> None:
+    told = flags("repeat with --trials 1000 & a well-known <b>")
+    assert told == 'repeat with <span class="flag">--trials</span> 1000 &amp; a well-known &lt;b&gt;'
