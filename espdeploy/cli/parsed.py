@@ -13,6 +13,7 @@ _BAR = 20
 _EIGHTHS = "▏▎▍▌▋▊▉"
 _FIGURES = ("min", "mean", "median", "p99", "max")
 _LONGEST_LAYER = 80
+_MOST_RUNS, _MOST_WARNINGS = 20, 3
 _Document = Mapping[str, Any]
 _Cells = list[list[str]]
 
@@ -24,6 +25,7 @@ def show(output: Output, document: _Document, top: int) -> None:
         _categories(output, document),
         _memory(output, document),
         _counters(output, document),
+        _calls(output, document, top),
         _trtexec(output, document),
         _layers(output, document, top),
         _board(output, document),
@@ -111,6 +113,23 @@ def _counters(output: Output, document: _Document) -> bool:
     return _table(output, heads, rows, "counters, as nvprof defines them")
 
 
+def _calls(output: Output, document: _Document, top: int) -> bool:
+    """Calls and ranges on the processor, where a file tells nothing of kernels: beside those they say little."""
+    if document.get("kernels"):
+        return False
+    shown = False
+    for key, head in (("api", "call of CUDA"), ("api_calls", "call of CUDA"), ("nvtx", "NVTX range")):
+        calls = document.get(key) or []
+        figures = [(one["name"], one["calls"], one["total_ms"], one["mean_us"]) for one in calls[:top]]
+        rows = [
+            [name, units.count(count), units.significant(total_ms, 4), units.significant(mean_us, 4)]
+            for name, count, total_ms, mean_us in figures
+        ]
+        title = f"{document['kind']}: on the processor, the first {len(rows)} of {len(calls)}"
+        shown |= _table(output, (head, "*calls", "*total ms", "*mean µs"), rows, title)
+    return shown
+
+
 def _trtexec(output: Output, document: _Document) -> bool:
     if document["kind"] != "trtexec":
         return False
@@ -125,7 +144,27 @@ def _trtexec(output: Output, document: _Document) -> bool:
     _table(output, ("ms", *(f"*{figure}" for figure in _FIGURES)), rows, None)
     if document["throughput_qps"] is not None:
         output.line(f"throughput: {units.significant(document['throughput_qps'], 4)} queries/s")
+    untimed = [layer for layer in document["layers"] if layer["mean_ms"] is None]
+    if untimed:
+        output.line(f"{len(untimed)} of {len(document['layers'])} layers are named without times")
+    _runs(output, document)
     return True
+
+
+def _runs(output: Output, document: _Document) -> None:
+    """One line for each run of a log that holds several; above are the figures of the first."""
+    rows = [
+        [
+            str(number),
+            {True: "passed", False: "failed", None: ""}[run["passed"]],
+            units.significant((run["gpu_compute_ms"] or {}).get("median"), 4),
+            units.significant(run["throughput_qps"], 4),
+            _cut(run["command"] or ""),
+        ]
+        for number, run in enumerate(document.get("runs") or [], start=1)
+    ]
+    heads = ("*run", "", "*median GPU ms", "*queries/s", "command")
+    _table(output, heads, rows[:_MOST_RUNS], f"the first {len(rows[:_MOST_RUNS])} of {len(rows)} runs")
 
 
 def _layers(output: Output, document: _Document, top: int) -> bool:
@@ -161,7 +200,8 @@ def _board(output: Output, document: _Document) -> bool:
         )
         if value.get("mean") is not None
     ]
-    title = f"tegrastats: {document['samples']:,} samples of {document['device_hint'] or 'a board that is not known'}"
+    samples = "1 sample" if document["samples"] == 1 else f"{document['samples']:,} samples"
+    title = f"tegrastats: {samples} of {document['device_hint'] or 'a board that is not known'}"
     return _table(output, ("", "*mean", "*max"), rows, title)
 
 
@@ -193,7 +233,12 @@ def _messages(output: Output, document: _Document) -> None:
     output.findings([*errors, *found])
     skipped = document.get("skipped_lines") or document.get("damaged")
     if skipped:
-        output.note(f"{skipped:,} damaged lines are left out")
+        output.note(f"{skipped:,} damaged {'line is' if skipped == 1 else 'lines are'} left out")
+    warnings = document.get("warnings") or []
+    for warning in warnings[:_MOST_WARNINGS]:
+        output.note(f"warning of {document['kind']}: {warning}")
+    if len(warnings) > _MOST_WARNINGS:
+        output.note(f"and {len(warnings) - _MOST_WARNINGS} more warnings (--json has them)")
     for note in document.get("notes") or []:
         output.note(note)
     for name, metric in (document.get("metrics") or {}).items():

@@ -72,6 +72,13 @@ RULES: tuple[Rule, ...] = (
         kind="layout",
     ),
     Rule(category=ELEMENTWISE, pattern=r"^triton_(?:poi|for|uni)_", why=_TRITON),
+    # before fused kernels and passes of convolutions: cuDNN names attention sdpa_..._flash_fprop
+    Rule(
+        category=GEMM,
+        pattern=r"fmha|fused_\w*mha|flash_(?:fwd|bwd|fprop|bprop|attn)|sdpa|attention|(?:^|_)attn_(?:fwd|bwd)",
+        why="attention: two products in one kernel",
+        kind="attention",
+    ),
     Rule(
         category=REDUCTION, pattern=r"^(?:fused|nvfuser)_\w*(?:sum|mean|softmax|amax|reduction|persistent)", why="NNC"
     ),
@@ -109,7 +116,12 @@ RULES: tuple[Rule, ...] = (
         kind="implicit_gemm",
         signature=True,
     ),
-    Rule(category=CONVOLUTION, pattern=r"(?:^|_)(?:fprop|dgrad|wgrad)(?:\d|_)", why=_XMMA, kind="implicit_gemm"),
+    Rule(
+        category=CONVOLUTION,
+        pattern=r"(?:^|_|\d)(?:fprop|dgrad|wgrad)(?:\d|_)",
+        why=f"{_XMMA}; CUTLASS in cuDNN",
+        kind="implicit_gemm",
+    ),
     Rule(
         category=CONVOLUTION,
         pattern=r"convol(?:ve|ution)|conv(?:trans)?\d?d|deconv|fusedconv|conv_act|conv_kernel|dgrad_|wgrad_|"
@@ -122,12 +134,6 @@ RULES: tuple[Rule, ...] = (
         category=NORMALISATION,
         pattern=r"(?:batch|layer|group|instance|rms)_?norm|(?:^|::)normalize_kernel|\bbn_(?:fw|bw)|cudnn\w*::\w*bn_|(?:^|::|_)lrn|welford",
         why=f"{_CUDNN} (bn_fw); PyTorch; Caffe (LRN); darknet",
-    ),
-    Rule(
-        category=GEMM,
-        pattern=r"fmha|flash_(?:fwd|bwd|attn)|attention",
-        why="attention: two products in one kernel",
-        kind="attention",
     ),
     Rule(category=REDUCTION, pattern=r"soft_?max", why=f"{_PLAIN}: a maximum, a sum and a division", kind="softmax"),
     Rule(
@@ -170,7 +176,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         category=MEMORY,
         pattern=r"elementwise_kernel\w*<(?:direct_copy|bfloat16_copy|float8_copy|\w*copy_kernel|copy_device|CopyOp)|"
-        r"catarray|concat|index_?(?:select|copy|put|fill|add|elementwise)|gather|scatter|embedding|slice|(?:^|_|::)pad(?:_|ding|$)|"
+        r"catarray|concat|index_?(?:select|copy|put|fill|add|elementwise)|gather(?!_?top)|scatter|embedding|slice|(?:^|_|::)(?<!fft_)pad(?:_|ding|$)|"
         r"pointwiseApply\w*<(?:copy|Copy)|(?:^|_|::)(?:split|cat|stack|roll|flip|repeat|tile|crop)(?:_|kernel|$|<)",
         why=f"{_TORCH}; {_THC}; Caffe (Concat, Slice); TensorRT",
         kind="movement",

@@ -51,10 +51,12 @@ def document(parts: Sequence[Part]) -> dict[str, object]:
     total_ms = math.fsum(kernel.total_ms or 0.0 for kernel in together.kernels)
     shares = _shares(together.kernels, total_ms)
     metrics = _metrics(parts, together)
+    doubts = _doubts(parts, together)
     told: dict[str, object] = {
         "kind": lead.profile.kind,
         "tool_version": lead.profile.tool_version,
-        "device": next((part.profile.device for part in parts if part.profile.device), None),
+        "device": lead.profile.device
+        or next((p.profile.device for p in parts if p.profile.device and not doubts), None),
         "kernels": [_kernel(kernel, names[kernel.name], total_ms) for kernel in together.kernels],
         "kernel_time_ms": total_ms or None,
         "memops": [asdict(operation) for operation in _memops(parts)],
@@ -67,7 +69,8 @@ def document(parts: Sequence[Part]) -> dict[str, object]:
         "skipped_lines": sum(part.profile.skipped_lines for part in parts),
         "files": [{"file": part.file, "kind": part.profile.kind, "variant": part.variant} for part in parts],
     }
-    notes = [*_notes(parts), *together.left_out, *_about_times(together, total_ms), *shares.notes]
+    notes = [*doubts, *_notes(parts), *together.left_out]
+    notes += [*_about_times(together, total_ms), *shares.notes]
     return {**told, **_extra([lead, *parts], told), "notes": notes}
 
 
@@ -126,7 +129,7 @@ def _shares(kernels: Sequence[Kernel], total_ms: float) -> _Shares:
         if kind:
             kinds = by_kind.setdefault(category, {})
             kinds[kind] = kinds.get(kind, 0.0) + share
-        elif category == categories.UNKNOWN:
+        elif category == categories.UNKNOWN and share:
             unknown.append(kernel.name)
     shares = {name: math.fsum(values) for name, values in by_category.items()}
     note = (
@@ -150,7 +153,13 @@ def _metrics(parts: Sequence[Part], together: Joined) -> dict[str, StandardMetri
         for part, names in zip(parts, together.names, strict=True)
         for reading in part.profile.readings
     ]
-    return standard(readings, together.kernels)
+    counted_in = [
+        replace(kernel, name=names[kernel.name])
+        for part, names in zip(parts, together.names, strict=True)
+        if part is not together.times_of
+        for kernel in part.profile.kernels
+    ]
+    return standard(readings, together.kernels, counted_in)
 
 
 def _weighted_by(metrics: dict[str, StandardMetric]) -> str | None:
@@ -173,6 +182,23 @@ def _memops(parts: Sequence[Part]) -> list[MemoryOperation]:
                 **{key: value if value is not None else asdict(operation)[key] for key, value in asdict(known).items()}
             )
     return sorted(found.values(), key=lambda operation: -(operation.total_ms or 0.0))
+
+
+def _doubts(parts: Sequence[Part], together: Joined) -> list[str]:
+    """What speaks against the files being of one run."""
+    devices = {part.profile.device: part.file for part in reversed(parts) if part.profile.device}
+    shortest = min(devices, key=len, default="")  # traces cut the names of devices
+    found = []
+    if any(not device.startswith(shortest) for device in devices):
+        told = ", ".join(f"{file} of {device}" for device, file in reversed(devices.items()))
+        found.append(f"these files are of different GPUs, thus of different runs: {told}")
+    best = together.times_of
+    if best is not None:
+        timed = {kernel.name for kernel in best.profile.kernels}
+        for part, names in zip(parts, together.names, strict=True):
+            if names and timed.isdisjoint(names.values()):
+                found.append(f"{part.file} and {best.file} have no kernel in common: are they of one run?")
+    return found
 
 
 def _notes(parts: Sequence[Part]) -> list[str]:

@@ -72,8 +72,8 @@ def _launch(e: Evidence) -> Iterator[Limit]:
         code="launch_bound",
         share_pct=min(100.0, 100 * ratio),
         evidence={"enqueue_ms": e.enqueue_ms, "compute_ms": e.compute_ms, "ratio": ratio},
-        text=f"Launching takes the processor {e.enqueue_ms:.3g} ms of the {e.compute_ms:.3g} ms on the GPU "
-        f"({100 * ratio:.0f} %): the GPU waits for the processor.",
+        text=f"Launching takes the processor {e.enqueue_ms:.3g} ms beside {e.compute_ms:.3g} ms on the GPU "
+        f"({100 * ratio:.0f} %): the GPU {'waits' if ratio >= 1 else 'may wait'} for the processor.",
         do="launch the network as one CUDA graph (bench --cuda-graph), give it larger batches, or raise the "
         "processor's clocks (power mode)"
         if not e.cuda_graph

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from espdeploy.profilers import categories
@@ -16,6 +16,8 @@ OCCUPANCY_LIMIT_PCT = 25.0
 MOVEMENT_LIMIT_PCT = 15.0
 LAYOUT_LIMIT_PCT = 5.0
 KERNEL_LIMIT_PCT = 40.0
+#: kernels of less of the time hold nothing back
+LEAST_TIME_PCT = 5.0
 _LAYOUT = "layout"
 
 
@@ -75,8 +77,13 @@ def _counters(e: Evidence) -> Iterator[Limit]:
     for rule in _RULES:
         counted = (e.counters or {}).get(rule.counter)
         poor = [] if counted is None else [one for one in counted.kernels if 0 < one[1] < rule.least_pct]
-        if counted is not None and poor:
+        shares = [share for *_, share in poor]
+        if counted is not None and poor and (None in shares or _sum(shares) >= LEAST_TIME_PCT):
             yield _poor(rule, counted, poor)
+
+
+def _sum(shares: Sequence[float | None]) -> float:
+    return math.fsum(share or 0.0 for share in shares)
 
 
 def _poor(rule: _Rule, counted: Counted, poor: list[tuple[str, float, float | None]]) -> Limit:
@@ -141,7 +148,9 @@ def _dominant(e: Evidence) -> Iterator[Limit]:
         share_pct=longest.time_pct,
         evidence=dict(figures),
         text=f"One kernel takes {longest.time_pct:.0f} % of the time: {longest.name} ({longest.category}).",
-        do="begin there: its counters (espdeploy profile --kernels top:1) say what holds it back",
+        do="begin there: its counters (espdeploy profile --kernels top:1) say what holds it back"
+        if e.counters is None
+        else "begin there: espdeploy parse --json has each kernel's counters, which say what holds it back",
     )
 
 

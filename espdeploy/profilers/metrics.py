@@ -69,35 +69,48 @@ class StandardMetric:
         }
 
 
-def standard(readings: Iterable[Reading], kernels: Iterable[Kernel] = ()) -> dict[str, StandardMetric]:
+def standard(
+    readings: Iterable[Reading], kernels: Iterable[Kernel] = (), counted_in: Iterable[Kernel] = ()
+) -> dict[str, StandardMetric]:
     """The metrics of the vocabulary that readings hold, by name.
 
     Args:
         readings: of one tool, or of several files of one run joined on the kernel's name.
         kernels: their times, where known; a metric is weighted by time only if each of its kernels has one.
+        counted_in: the kernels with the times of the run that counted, for metrics whose kernels lack others.
     """
     counted = _by_kernel(readings)
-    times = {kernel.name: kernel.total_ms for kernel in kernels if kernel.total_ms is not None}
+    times = _times(kernels), _times(counted_in)
     found = {metric.name: _standard(metric, counted, times) for metric in TABLE}
     return {name: one for name, one in found.items() if one is not None}
+
+
+_Times = Mapping[str, float]
+
+
+def _times(kernels: Iterable[Kernel]) -> _Times:
+    return {kernel.name: kernel.total_ms for kernel in kernels if kernel.total_ms is not None}
 
 
 @dataclass(kw_only=True)
 class _Counted:
     calls: int
     mean: float
+    by_time: float | None = None
     min: float | None = None
     max: float | None = None
 
     def times(self, scale: float) -> _Counted:
-        """In another unit."""
+        """The counter itself in another unit: over launches by their times, where these are told."""
         least, most = (None if one is None else one * scale for one in (self.min, self.max))
-        return _Counted(calls=self.calls, mean=self.mean * scale, min=least, max=most)
+        mean = self.mean if self.by_time is None else self.by_time
+        return _Counted(calls=self.calls, mean=mean * scale, min=least, max=most)
 
     def join(self, other: Reading, mean: float) -> None:
-        """Add what another file tells of more launches."""
+        """Add what another file tells of more launches; how long these took beside the first ones is not known."""
         calls = max(other.calls, 1)
         self.mean += (mean - self.mean) * calls / (self.calls + calls)
+        self.by_time = None
         self.calls += calls
         self.min = min((one for one in (self.min, other.min) if one is not None), default=None)
         self.max = max((one for one in (self.max, other.max) if one is not None), default=None)
@@ -110,20 +123,24 @@ def _by_kernel(readings: Iterable[Reading]) -> dict[str, dict[tuple[str, str], _
     """Counters of each kernel by name and unit; what stands in several files is joined by calls."""
     counted: dict[str, dict[tuple[str, str], _Counted]] = {}
     for reading in readings:
-        if reading.mean is None or reading.metric not in _NAMES:
+        if reading.mean is None or reading.metric not in COUNTERS:
             continue
         of = counted.setdefault(reading.kernel, {})
         held = of.get((reading.metric, reading.unit))
         if held is None:
             of[reading.metric, reading.unit] = _Counted(
-                calls=max(reading.calls, 1), mean=reading.mean, min=reading.min, max=reading.max
+                calls=max(reading.calls, 1),
+                mean=reading.mean,
+                by_time=reading.mean_by_time,
+                min=reading.min,
+                max=reading.max,
             )
         else:
             held.join(reading, reading.mean)
     return counted
 
 
-def _standard(metric: Metric, counted: Mapping[str, _Counters], times: Mapping[str, float]) -> StandardMetric | None:
+def _standard(metric: Metric, counted: Mapping[str, _Counters], times: tuple[_Times, _Times]) -> StandardMetric | None:
     values, tools, absent, noted = [], dict[str, None](), [], []
     for kernel, counters in counted.items():
         told = _value(metric.sources, counters)
@@ -184,10 +201,20 @@ def _accessed(metric: Metric, counters: _Counters) -> bool:
     return any(one.mean > 0 for (name, _), one in counters.items() if name in metric.proofs)
 
 
-def _weights(values: Sequence[KernelValue], times: Mapping[str, float]) -> tuple[Callable[[KernelValue], float], str]:
-    if values and all(times.get(one.kernel, 0.0) > 0 for one in values):
-        return (lambda one: times[one.kernel]), TIME
+def _weights(values: Sequence[KernelValue], times: tuple[_Times, _Times]) -> tuple[Callable[[KernelValue], float], str]:
+    for some in times:
+        if values and not _without(values, some):
+            return _by(some), TIME
     return (lambda one: float(one.calls)), CALLS
+
+
+def _by(times: _Times) -> Callable[[KernelValue], float]:
+    return lambda one: times[one.kernel]
+
+
+def _without(values: Sequence[KernelValue], times: _Times) -> int:
+    """How many kernels have no time."""
+    return sum(1 for one in values if times.get(one.kernel, 0.0) <= 0)
 
 
 def _mean(values: Sequence[KernelValue], weigh: Callable[[KernelValue], float]) -> float | None:
@@ -196,7 +223,7 @@ def _mean(values: Sequence[KernelValue], weigh: Callable[[KernelValue], float]) 
 
 
 def _notes(
-    metric: Metric, values: Sequence[KernelValue], absent: Sequence[str], times: Mapping[str, float]
+    metric: Metric, values: Sequence[KernelValue], absent: Sequence[str], times: tuple[_Times, _Times]
 ) -> list[str]:
     notes = []
     if absent:
@@ -205,9 +232,11 @@ def _notes(
     if metric.unit == "%" and (above := [one for one in values if one.value > _ROUNDED_PCT]):
         told = ", ".join(f"{one.value:.1f} %" for one in above[:_FEW])
         notes.append(f"{len(above)} kernels are above 100 % ({told}): counters of separate replays are set in relation")
-    untimed = sum(1 for one in values if times.get(one.kernel, 0.0) <= 0)
-    if times and untimed > 0:
-        notes.append(f"weighted by calls: {untimed} of {len(values)} kernels have no time")
+    untimed = _without(values, times[0])
+    if times[0] and untimed > 0:
+        own = not _without(values, times[1])
+        weight, where = ("times of the run that counted", " in the other file") if own else ("calls", "")
+        notes.append(f"weighted by {weight}: {untimed} of {len(values)} kernels have no time{where}")
     return notes
 
 
@@ -219,4 +248,5 @@ def _names(sources: Iterable[Source | Quotient]) -> Iterable[str]:
             yield from (source.above, *source.below)
 
 
-_NAMES = frozenset(name for metric in TABLE for name in (*_names(metric.sources), *metric.proofs))
+#: all counters of all tools that a metric is told by, or that prove accesses
+COUNTERS = frozenset(name for metric in TABLE for name in (*_names(metric.sources), *metric.proofs))

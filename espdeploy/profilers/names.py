@@ -42,7 +42,7 @@ _TELLS_NOTHING = re.compile(
     r"|__nv_bfloat16|Half|BFloat16|complex|const|instance|lambda|operator|true|false|size_t|typename|struct|class|enum"
     r"|Array|OpaqueType|TensorIteratorBase|gpu_kernel_impl\w*|gpu_kernel_with_\w+|[AB]UnaryFunctor|BinaryFunctor"
     r"|CompareFunctor\w*|ReduceOp|func_wrapper_t|TensorListMetadata|policy\w*|identity|cuda_task|parallel_group"
-    r"|concurrent_group|agent|closure|__nv_h?dl_\w+|enable_if|type|opmath_\w+|\w*loops?_kernel_impl\w*|launch_\w+_kernel"
+    r"|concurrent_group|agent|closure|enable_(?:3x_kernel|sm)\w*|__nv_h?dl_\w+|enable_if|type|opmath_\w+|\w*loops?_kernel_impl\w*|launch_\w+_kernel"
 )
 _TACTIC = re.compile(r"xmma|cudnn|^trt_|^__myl|^triton_|cutlass")
 #: how a tactic is tiled and compiled: which one it is stands in the rest

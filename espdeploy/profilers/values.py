@@ -34,7 +34,8 @@ class MemoryOperation:
 class Reading:
     """A counter of one kernel under the tool's own name, in the tool's own unit.
 
-    ``calls`` is over how many launches ``mean`` is the plain mean. Values that the tool could not give are None.
+    ``calls`` is over how many launches ``mean`` is the plain mean; ``mean_by_time`` weighs each by its time, None where
+    the tool does not tell launches apart. Values that the tool could not give are None.
     """
 
     kernel: str
@@ -42,6 +43,7 @@ class Reading:
     unit: str
     calls: int
     mean: float | None
+    mean_by_time: float | None = None
     min: float | None = None
     max: float | None = None
 

@@ -119,6 +119,8 @@ TABLE = (
             _label("Avg. Active Threads Per Warp", _PER_32),
             Quotient(above="smsp__thread_inst_executed.sum", below=("smsp__inst_executed.sum",), scale=_PER_32),
         ),
+        # nvprof prints 0.00% for some kernels whose other counters are sound
+        zero_means="no figure that can be, since a warp that runs has a thread",
     ),
     Metric(
         name="warp_nonpred_execution_efficiency",

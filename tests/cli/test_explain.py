@@ -178,3 +178,35 @@ def test_a_real_profile_and_the_log_of_its_run_are_one(data_dir: Path, run: Run)
     shown = [name for name in names if name.startswith("Reformatting") or name.endswith(" copy")]
     assert len(shown) == sum(layer["kind"] in ("reformat", "copy") for layer in alone["layers"])
     assert alone["layer_kinds_ms"]["reformat"] + alone["layer_kinds_ms"]["copy"] == pytest.approx(moved)
+
+
+def test_an_onnx_file_of_another_network_gives_no_roofline(small_onnx: Path, tmp_path: Path, run: Run) -> None:
+    foreign = write_profile(tmp_path / "layers.json", {"036_convolutional": 3.0, "res5c_branch2b + relu": 1.0})
+    told = run("explain", foreign, small_onnx, "--device", "tx2", "--precision", "fp16", "--json").document
+    assert told["roofline"] is None
+    assert [limit["code"] for limit in told["limits"]] == ["one_layer"]
+    assert any("no layer names an operator of the ONNX file" in note for note in told["notes"])
+
+
+def test_profiles_of_two_networks_are_told_apart_from_two_engines_of_one(tmp_path: Path, run: Run) -> None:
+    first = write_profile(tmp_path / "a.json", {"Conv_0": 3.0, "Conv_1": 1.0})
+    other = write_profile(tmp_path / "b.json", {"dense_0": 2.0, "dense_1": 1.0})
+    assert "different networks" in run("explain", first, other, "--json").document["sentences"][0]
+    same = write_profile(tmp_path / "c.json", {"Conv_0 + Relu_0": 2.0, "Conv_1": 1.0})
+    assert "different networks" not in " ".join(run("explain", first, same, "--json").document["sentences"])
+
+
+def test_failures_and_runs_that_are_not_looked_at_are_named(tmp_path: Path, run: Run) -> None:
+    failed = tmp_path / "failed.log"
+    failed.write_text(
+        "&&&& RUNNING TensorRT.trtexec [TensorRT v8201] # trtexec\n[05/14/2022-02:21:17] [E] [TRT] 10: Could not find "
+        "any implementation for node conv1.\n&&&& FAILED TensorRT.trtexec [TensorRT v8201] # trtexec\n"
+    )
+    assert "Could not find any implementation" in " ".join(run("explain", failed, "--json").document["notes"])
+    for name in ("one.log", "two.log"):
+        (tmp_path / name).write_text(
+            "&&&& RUNNING TensorRT.trtexec [TensorRT v8201] # trtexec\n[05/14/2022-02:21:17] [I] GPU Compute Time: "
+            "min = 1 ms, max = 9 ms, mean = 3 ms, median = 2 ms, percentile(99%) = 8 ms\n&&&& PASSED TensorRT.trtexec\n"
+        )
+    notes = " ".join(run("explain", tmp_path / "one.log", tmp_path / "two.log", "--json").document["notes"])
+    assert f"and not {tmp_path / 'two.log'}" in notes

@@ -171,3 +171,44 @@ def test_trtexecs_log_and_exports_are_joined_and_two_logs_are_not(run: Run, writ
     assert [(one["name"], one["mean_ms"]) for one in document["layers"]] == [("conv1", 2.0), ("relu", 0.5)]
     assert "conv1" in run("parse", "l", "p").out
     assert_contract_error(run("parse", "l", write(passed, "l2")), 2, "different runs")
+
+
+CALLS = "Time (%),Total Time (ns),Num Calls,Avg (ns),Med (ns),Min (ns),Max (ns),StdDev (ns),Name\n"
+
+
+def test_a_file_of_calls_alone_is_shown_as_such(run: Run, write) -> None:
+    ran = run("parse", write(f"{CALLS}90.0,2914798,505,5771.9,4900.0,4187,163227,900.0,cudaLaunchKernel\n"))
+    assert ran.code == 0
+    assert "nothing was measured" not in ran.out
+    (row,) = [line.split() for line in ran.out.splitlines() if "cudaLaunchKernel" in line]
+    assert row[1:] == ["505", "2.915", "5.772"]
+
+
+def test_runs_warnings_and_layers_without_times_of_trtexec_are_shown(run: Run, write) -> None:
+    one = (
+        "&&&& RUNNING TensorRT.trtexec [TensorRT v8201] # trtexec --batch={0}\n"
+        "[05/14/2022-02:21:17] [W] [TRT] odd {0}\n"
+        "[05/14/2022-02:21:17] [I] Throughput: {0}0 qps\n[05/14/2022-02:21:17] [I] GPU Compute Time: min = 1 ms, "
+        "max = 9 ms, mean = 3 ms, median = {0} ms, percentile(99%) = 8 ms\n&&&& PASSED TensorRT.trtexec\n"
+    )
+    ran = run("parse", write(one.format(2) + one.format(4)))
+    rows = [line.split() for line in ran.out.splitlines() if "--batch=" in line]
+    assert [row[:4] for row in rows] == [["1", "passed", "2", "20"], ["2", "passed", "4", "40"]]
+    assert "warning of trtexec: odd 2" in ran.err
+    assert "2 of 2 layers are named without times" in run("parse", write('{"Layers": ["a", "b"], "Bindings": []}')).out
+
+
+def test_layers_of_two_engines_are_not_mixed_and_one_file_counts_once(run: Run, write, tmp_path: Path) -> None:
+    rows = '[{{"count": 1}}, {{"name": "{0}1", "timeMs": 1, "averageMs": 1, "percentage": 50}}, {{"name": "{0}2", \
+"timeMs": 1, "averageMs": 1, "percentage": 50}}]'
+    first, second = write(rows.format("conv"), "first"), write(rows.format("dense"), "second")
+    assert_contract_error(run("parse", first, second), 2, "different engines", "espdeploy explain")
+    counted = write(METRICS, "b")
+    told = run("parse", counted, f"./{counted}", str(tmp_path / counted), "--json").document
+    assert [one["calls"] for one in told["metrics"]["gld_efficiency"]["per_kernel"]] == [3, 1]
+    assert len(told["files"]) == 1
+
+
+def test_what_tensorflow_passes_on_of_tensorrt_is_a_warning(run: Run, write) -> None:
+    text = "2018-04-02 11:25:22.239846: W tensorflow/contrib/tensorrt/log/trt_logger.cc:34] DefaultLogger No INT8\n"
+    assert run("parse", write(text), "--json").document["warnings"] == ["No INT8"]

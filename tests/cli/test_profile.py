@@ -151,20 +151,31 @@ _RAW = (
     '"","","","","","","","","","","","nsecond",""\n'
     '"0","7","trtexec","127.0.0.1","conv_kernel","1","7","(128, 1, 1)","(64, 1, 1)","0","8.7","2000","16"\n'
 )
+_KILLED = "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n"
 _DENIED = (
     "==PROF== Connected to process 7 (/usr/bin/trtexec)\n==ERROR== ERR_NVGPUCTRPERM - The user does not have "
     "permission to access NVIDIA GPU Performance Counters on the target device 0.\n"
 )
 
 
-@pytest.mark.parametrize(("text", "code"), [(_RAW, 0), (_DENIED, 3), ("==WARNING== No kernels were profiled.\n", 3)])
-def test_an_orin_is_counted_by_ncu(
-    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch, text: str, code: int
+@pytest.mark.parametrize(
+    ("text", "after", "code", "said"),
+    [
+        (_RAW, "", 0, ""),
+        (_DENIED, "", 3, "ERR_NVGPUCTRPERM"),
+        ("==WARNING== No kernels were profiled.\n", "", 3, "No kernels"),
+        ("==ERROR== Failed to save the report: No space left on device\n", "", 3, "free space"),
+        ("==PROF== Connected to process 7\n", _KILLED, 4, "killed by SIGKILL"),
+        (_RAW, "sys.exit(9)\n", 4, "in spite of the figures"),
+    ],
+)
+def test_an_orin_is_counted_by_ncu(  # noqa: PLR0917 - the columns of the table above
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch, text: str, after: str, code: int, said: str
 ) -> None:
     trtexec = board(tmp_path, "orin-agx", "10.3.0", monkeypatch)
     ncu = tmp_path / "bin/ncu"
     ncu.parent.mkdir()
-    ncu.write_text(_NCU.format(python=sys.executable, text=text))
+    ncu.write_text(_NCU.format(python=sys.executable, text=text) + after)
     ncu.chmod(0o755)
     monkeypatch.setenv("PATH", f"{ncu.parent}:{trtexec.parent}")
     tiny_onnx(tmp_path / "net.onnx")
@@ -175,7 +186,10 @@ def test_an_orin_is_counted_by_ncu(
     assert ran.code == code, ran.err
     if code:
         assert ran.document["error"]["do"]
+        assert said in json.dumps(ran.document)
         return
+    planned = run("profile", "net.engine", *common, "--dry-run", "--json").document["steps"]
+    assert [step["command"].partition(" ")[0] for step in planned if step["command"]] == ["nsys", "ncu"]
     assert ran.document["metrics"]["warp_execution_efficiency"]["mean_pct"] == 50.0  # 16 of 32 threads
     assert any("nsys" in note for note in ran.document["notes"])
     assert "dram__" not in ran.document["commands"][0]  # an Orin has no such counters

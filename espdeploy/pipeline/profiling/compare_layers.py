@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,8 @@ from espdeploy.profilers.layer_origins import Origin
 from espdeploy.profilers.layers import Layers, laid_on
 from espdeploy.profilers.network import Network
 
+#: two engines of one network have most of their operators' names in common, whatever is fused
+_SAME_NETWORK_PCT = 20.0
 _WORDS = {
     "reformat": "changes of layout",
     "copy": "copies",
@@ -71,6 +74,13 @@ def _sentences(changes: LayerChanges, base: Layers, new: Layers) -> list[str]:
         f"The second engine's layers take {changes.new_ms:.4g} ms, the first one's {changes.base_ms:.4g} ms: "
         f"{abs(change_ms):.3g} ms ({100 * abs(change_ms) / changes.base_ms:.1f} %) {how}."
     )
+    common_pct = _common_pct(changes)
+    if common_pct < _SAME_NETWORK_PCT:
+        strange = (
+            f"Only {common_pct:.0f} % of the time is of operators that both profiles name: they look like different "
+            "networks, of which layers tell no reason."
+        )
+        return [strange, whole]
     found = [whole]
     computing = new.by_kind_ms.get(COMPUTE, 0.0) - base.by_kind_ms.get(COMPUTE, 0.0)
     found.append(f"Computing itself takes {_more(computing)}.")
@@ -84,6 +94,13 @@ def _sentences(changes: LayerChanges, base: Layers, new: Layers) -> list[str]:
             f"What got slower most: {' and '.join(worst.new[:2])}, from {worst.base_ms:.3g} to {worst.new_ms:.3g} ms."
         )
     return found
+
+
+def _common_pct(changes: LayerChanges) -> float:
+    """The share of the two profiles' time that is of groups of layers with both sides."""
+    whole_ms = changes.base_ms + changes.new_ms
+    common = (one.base_ms + one.new_ms for one in changes.changes if one.base and one.new)
+    return 100 * math.fsum(common) / whole_ms if whole_ms else 0.0
 
 
 def _more(ms: float) -> str:

@@ -14,6 +14,7 @@ from espdeploy.pipeline.profiling.roof import Roofed, Setting, of_counters, of_n
 from espdeploy.pipeline.profiling.targets import Given, sorted_out
 from espdeploy.profilers.evidence import Counted, Evidence, KernelShare
 from espdeploy.profilers.explain import explained
+from espdeploy.profilers.layer_names import is_made_up
 from espdeploy.profilers.layers import Layers, laid_on
 from espdeploy.profilers.network import Network
 from espdeploy.recipes import device_profile
@@ -23,6 +24,7 @@ _PERCENT = "mean_pct"
 _RATES = ("dram_read_throughput", "dram_write_throughput")
 _RATE = "mean_gb_per_s"
 _SIDES = 2
+_MOST_ERRORS = 3
 #: a file of another network matches hardly any layer
 _FOREIGN_PCT = 50.0
 
@@ -65,7 +67,8 @@ def _one(given: Given, network: Network | None, request: ExplainRequest) -> dict
     layers = laid_on(layered[0].layers, network, origins) if layered and layered[0].layers is not None else None
     setting = _setting(given, request)
     time_ms = _time_ms(given, layers)
-    roofed = _roofed(given, network, layers, (setting, time_ms))
+    foreign = _is_foreign(layers, network)
+    roofed = _roofed(given, None if foreign else network, layers, (setting, time_ms))
     evidence = _evidence(given, layers, roofed, setting)
     told = explained(evidence)
     return {
@@ -76,8 +79,37 @@ def _one(given: Given, network: Network | None, request: ExplainRequest) -> dict
         "layers": [{**layer.document(), **under_roof(layer, roofed)} for layer in layers.layers] if layers else [],
         "layer_kinds_ms": dict(layers.by_kind_ms) if layers else {},
         "modules": [module.document() for module in layers.modules] if layers else [],
-        "notes": [*given.notes, *roofed.notes, *told.notes, *_about_layers(layers, time_ms)],
+        "notes": [
+            *given.notes,
+            *_about_runs(given),
+            *(("no roofline: no layer names an operator of the ONNX file",) if foreign else ()),
+            *roofed.notes,
+            *told.notes,
+            *_about_layers(layers, time_ms),
+        ],
     }
+
+
+def _is_foreign(layers: Layers | None, network: Network | None) -> bool:
+    """Whether the ONNX file is of another network: no layer names any of its operators, though names there are."""
+    if layers is None or network is None or any(layer.nodes for layer in layers.layers):
+        return False
+    return any(not is_made_up(word) for layer in layers.layers for word in layer.words)
+
+
+def _about_runs(given: Given) -> list[str]:
+    """What went wrong in the files themselves, and runs that are not looked at."""
+    told = [(run.name, error) for run in given.runs for error in run.document.get("errors") or []]
+    told += [("the profile", error) for error in (given.profiled or {}).get("errors") or []]
+    notes = [f"{name} tells of a failure: {error['text']} (do: {error['do']})" for name, error in told[:_MOST_ERRORS]]
+    timed = [run for run in given.runs if run.document.get("gpu_compute_ms")]
+    if len(timed) > 1:
+        others = ", ".join(run.name for run in timed[1:])
+        notes.append(
+            f"{timed[0].name} is explained, and not {others}: two runs are set side by side by the times of their "
+            "layers (espdeploy profile --tool trtexec)"
+        )
+    return notes
 
 
 def _blank() -> dict[str, Any]:

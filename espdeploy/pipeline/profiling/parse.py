@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import IO
 
 from espdeploy.errors import InputFileError, UsageError, nearest
-from espdeploy.pipeline.profiling.opening import Found, Opened, opened
+from espdeploy.pipeline.profiling.opening import STDIN, Found, Opened, opened
 from espdeploy.pipeline.profiling.trtexec_advice import with_advice
 from espdeploy.profilers import document as joined
 from espdeploy.profilers.document import Part
 from espdeploy.profilers.kinds import KINDS, PROFILERS, Recognised
+from espdeploy.profilers.metrics import COUNTERS
 from espdeploy.profilers.ncu import document as ncu
 from espdeploy.profilers.nsys import document as nsys
 from espdeploy.profilers.nvidia_smi import document as nvidia_smi
@@ -23,7 +25,7 @@ from espdeploy.profilers.values import Profile
 
 _PROFILES: dict[str, Callable[[IO[str]], Profile | None]] = {
     nsys.KIND: nsys.parse,
-    ncu.KIND: ncu.parse,
+    ncu.KIND: lambda text: ncu.parse(text, only=COUNTERS),
     nvprof.KIND: nvprof.parse,
 }
 _DOCUMENTS: dict[str, Callable[[IO[str]], dict[str, object] | None]] = {
@@ -48,7 +50,7 @@ def parse_files(paths: Sequence[str], kind: str | None = None) -> dict[str, obje
     """
     if kind is not None and kind not in KINDS:
         raise UsageError(f"--kind {kind}: no such kind", do=nearest(kind, KINDS))
-    found = [(name, *_read(name, kind)) for name in dict.fromkeys(paths)]
+    found = [(name, *_read(name, kind)) for name in _once(paths)]
     parts = [Part(file=name, variant=what.variant, profile=it) for name, what, it in found if isinstance(it, Profile)]
     documents = [it for _, _, it in found if isinstance(it, dict)]
     kinds = {what.kind for _, what, _ in found}
@@ -64,6 +66,11 @@ def parse_files(paths: Sequence[str], kind: str | None = None) -> dict[str, obje
         why=f"outputs of {', '.join(PROFILERS)} are joined, and what trtexec wrote in one run; nothing else is",
         do=f"read them one by one: espdeploy parse {found[0][0]}",
     )
+
+
+def _once(paths: Sequence[str]) -> list[str]:
+    """Each file once, whatever it is called."""
+    return list({os.path.realpath(name) if name != STDIN else name: name for name in reversed(paths)}.values())[::-1]
 
 
 def _read(name: str, kind: str | None) -> tuple[Recognised, Profile | dict[str, object]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import shlex
+import signal
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -76,9 +77,11 @@ def steps(request: ProfileRequest) -> list[Step]:
         argv = profile_argv(_trtexec(), _layer_plan(request, _engine(request)))
         return [*found, Step(what="time each layer", command=shlex.join(argv))]
     below = _below(request, tool=_trtexec() if _by_trtexec(request) else None, path=_engine(request))
-    if tool != tools.NCU:
-        command = commands.summary(tool, below, request.folder, program=tool)
-        found.append(Step(what=command.what, command=shlex.join(command.argv)))
+    if tool != tools.NCU or request.kernels != "all":
+        timing = tools.NSYS if tool == tools.NCU else tool
+        command = commands.summary(timing, below, request.folder, program=timing)
+        where = ", where nsys is here: it tells the longest kernels" if tool == tools.NCU else ""
+        found.append(Step(what=command.what + where, command=shlex.join(command.argv)))
     if _counts(tool, request):
         named = (_NAMED_IN_PLAN,) if request.kernels != "all" else ()
         few = replace(below, inferences=_COUNTED_INFERENCES)
@@ -212,11 +215,21 @@ def _check(tool: str, output: Path, ran: Completed, kept: Sequence[Path]) -> Non
         kind = ToolFailed if errors[0]["code"] in _APPLICATIONS_FAULT else MissingCapability
         why = _tail(ran) if kind is ToolFailed else ""
         raise kind(f"{tool}: {errors[0]['text']}{where}", why=why, do=errors[0]["do"])
+    what = "failed in spite of the figures that it wrote" if figures else "brought no figures"
     raise ToolFailed(
-        f"{tool} brought no figures (exit code {ran.returncode}){where}",
+        f"{tool} {what} ({_ending(ran.returncode)}){where}",
         why=_tail(ran),
         do=f"run it by hand and see what it says: {shlex.join(ran.argv)}",
     )
+
+
+def _ending(code: int) -> str:
+    """How a process ended; a negative code is the signal that killed it."""
+    if code >= 0:
+        return f"exit code {code}"
+    name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+    starved = ": the system may have been out of memory (sudo dmesg | tail)" if -code == signal.SIGKILL else ""
+    return f"killed by {name}{starved}"
 
 
 def _tail(ran: Completed) -> str:

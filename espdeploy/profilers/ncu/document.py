@@ -7,6 +7,7 @@ at their base unless the command said otherwise: its time is not that of the run
 from __future__ import annotations
 
 import re
+from collections.abc import Container
 from typing import IO
 
 from espdeploy.profilers.ncu import columns
@@ -48,13 +49,14 @@ def recognise(head: str) -> str | None:
     return "messages" if marked else None
 
 
-def parse(stream: IO[str]) -> Profile:
+def parse(stream: IO[str], *, only: Container[str] | None = None) -> Profile:
     """What a file tells; the profile of a file that ncu did not write is empty.
 
     Args:
         stream: the file's text; read once and in pieces, so that it may be of any size.
+        only: the counters that are wanted of a raw page, which has some 700; None for all.
     """
-    read = OutputReader()
+    read = OutputReader(only)
     read.read(stream)
     errors = read.messages.finish(launches=read.found.launches)
     kernels = read.ledger.kernels()
@@ -79,6 +81,8 @@ def _notes(read: OutputReader, *, timed: bool) -> list[str]:
         notes.append(
             f"ncu runs each kernel alone and replays it ({clocks}): its times are no measure of the run's speed"
         )
+    if read.messages.passes > 1:
+        notes.append(f"each launch was run up to {read.messages.passes} times to count all of it")
     if read.ledger.untold:
         notes.append(f"{read.ledger.untold} figures are nan or n/a: they are left out")
     if numbers.point_groups or numbers.comma_groups:

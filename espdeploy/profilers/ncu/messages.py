@@ -107,6 +107,11 @@ _FAILURES = (
         "give the program with its path, and put an interpreter before a script, with --target-processes all",
     ),
     _known(
+        r"No space left on device",
+        "disk_full",
+        "free space where the log and TMPDIR are, or name others: espdeploy profile -o DIR, TMPDIR=DIR",
+    ),
+    _known(
         r"Failed to create temporary file|access the temporary directory"
         r"|Failed to save the report|Could not open report",
         "file_refused",

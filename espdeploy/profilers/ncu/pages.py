@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Container
 from dataclasses import dataclass, field
 
 from espdeploy.profilers.ncu import columns
 from espdeploy.profilers.ncu.columns import Header
-from espdeploy.profilers.ncu.ledger import Cells, Columns, Ledger
+from espdeploy.profilers.ncu.ledger import TIMES, Cells, Columns, Ledger
 
 #: ``--print-metric-name label-name`` prints both
 _LABEL_AND_NAME = re.compile(r"[^()]{1,200} \((?P<name>[A-Za-z]\w*__[\w.:]+)\)")
@@ -19,8 +20,9 @@ _DIGITS = re.compile(r"\D+")
 
 @dataclass(kw_only=True)
 class Found:
-    """What a file told beside its counters."""
+    """What a file told beside its counters; of a raw page's only those of ``only`` are wanted, None for all."""
 
+    only: Container[str] | None = None
     kinds: dict[str, None] = field(default_factory=dict)
     attributes: dict[str, str] = field(default_factory=dict)
     compute_capability: str | None = None
@@ -87,6 +89,7 @@ class Page:
         self._launch = Launch(ledger)
         self._groups = Groups()
         self._columns: Columns | None = None
+        self._first = True
         found.in_ranges |= any(name.startswith("Range:") for name in header.names)
         found.kinds.setdefault(header.kind, None)
 
@@ -103,13 +106,7 @@ class Page:
     def _take_raw(self, cells: list[str]) -> bool:
         if self._columns is None:
             units = cells if columns.units(cells, self.header) else [""] * len(cells)
-            self._columns = Columns(
-                counters=tuple(
-                    (at, name, units[at])
-                    for at, name in columns.counters(self.header)
-                    if not name.startswith(ATTRIBUTE)
-                )
-            )
+            self._columns = self._of(units)
             if units is cells:
                 return True
         kernel = self.header.cell(cells, "Kernel Name")
@@ -120,12 +117,24 @@ class Page:
         self._ledger.add_row(kernel, self._columns, cells[: len(self.header.names)])
         return True
 
+    def _of(self, units: list[str]) -> Columns:
+        """The columns that hold figures, and those of them that are wanted."""
+        only = self._found.only
+        figures = [(at, name) for at, name in columns.counters(self.header) if not name.startswith(ATTRIBUTE)]
+        return Columns(
+            counters=tuple(
+                (at, name, units[at]) for at, name in figures if only is None or name in only or name in TIMES
+            ),
+            numbers=tuple(at for at, _ in figures),
+        )
+
     def _see(self, cells: list[str]) -> None:
         found = self._found
         if found.compute_capability is None:
             found.compute_capability = self.header.cell(cells, "CC") or None
-        if not found.attributes and self.header.kind == columns.RAW:
-            found.attributes = {
+        if self._first and self.header.kind == columns.RAW:
+            self._first = False
+            found.attributes = found.attributes or {
                 name.removeprefix(ATTRIBUTE): self.header.cell(cells, name)
                 for name in self.header.names
                 if name.startswith(ATTRIBUTE)

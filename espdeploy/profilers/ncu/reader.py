@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Container
 from typing import IO
 
 from espdeploy.profilers.ncu import columns
@@ -23,9 +24,9 @@ _FEW_CELLS = 3
 class OutputReader:
     """Reads a file once; then its parts hold what it told."""
 
-    def __init__(self) -> None:
+    def __init__(self, only: Container[str] | None = None) -> None:
         self.ledger = Ledger()
-        self.found = Found()
+        self.found = Found(only=only)
         self.messages = Messages()
         self.skipped = 0
         self.version: str | None = None

@@ -108,6 +108,9 @@ class _Reader:
                 f"{self._gpus.repeated_times} rows have the time of the row before, and nothing tells GPUs apart: "
                 "the figures may be of several GPUs; add index to --query-gpu"
             )
+        unknown = self._gpus.unknown()
+        if unknown:
+            said.append(f"no row tells {', '.join(unknown)}: not asked for, or not available on this GPU")
         return said
 
 

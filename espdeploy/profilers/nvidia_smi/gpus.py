@@ -77,6 +77,16 @@ class Gpus:
         if row.identity in self._found:
             self._found[row.identity].add(row)
 
+    def unknown(self) -> list[str]:
+        """What no row of any GPU tells."""
+        gpus = self._found.values()
+        told = {
+            "power": [gpu.power_w.mean for gpu in gpus],
+            "load": [gpu.util_pct.mean for gpu in gpus],
+            "the SM clock": [gpu.sm_clock_mhz.mean for gpu in gpus],
+        }
+        return [name for name, means in told.items() if means and all(mean is None for mean in means)]
+
     def document(self) -> list[dict[str, object]]:
         """The entry of each GPU. Units: W, percent, MHz, MB of 10^6 bytes, °C."""
         indices = [gpu.index for gpu in self._found.values()]

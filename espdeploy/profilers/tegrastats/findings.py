@@ -25,6 +25,9 @@ def notes(log: Log) -> list[str]:
         said.append("the log holds no GPU load: some releases print none, others only for root")
     if log.samples and not log.gpu_freq_mhz.count:
         said.append("the log holds no GPU clock: run tegrastats as root to have it")
+    told = log.gpu_util_pct.count
+    if 0 < told < log.samples:
+        said.append(f"{told:,} of {log.samples:,} samples tell the GPU's load: its mean is of these")
     if log.rejoined:
         said.append(f"{log.rejoined} samples were put together from several lines each")
     if not log.samples:

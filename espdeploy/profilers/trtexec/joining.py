@@ -13,7 +13,7 @@ def join(documents: Sequence[dict[str, object]]) -> dict[str, object]:
     """Each key from the first file that tells it; layers are joined by name: times from one, precisions from another.
 
     Raises:
-        UsageError: two of the files are logs, thus of two runs.
+        UsageError: two of the files are logs, or time the layers of different engines, thus of two runs.
     """
     logs = [document for document in documents if document.get("passed") is not None]
     if len(logs) > 1:
@@ -21,6 +21,7 @@ def join(documents: Sequence[dict[str, object]]) -> dict[str, object]:
             f"{len(logs)} of the files are logs of trtexec: they are of different runs",
             do="give one log, with what the same run exported",
         )
+    _check_layers(documents)
     together: dict[str, object] = {}
     for document in sorted(documents, key=lambda one: sum(one.get(key) is not None for key in _OF_RUN), reverse=True):
         for key, value in document.items():
@@ -29,6 +30,23 @@ def join(documents: Sequence[dict[str, object]]) -> dict[str, object]:
     together["layers"] = _layers(documents)
     together["notes"] = _notes(documents)
     return together
+
+
+def _check_layers(documents: Sequence[dict[str, object]]) -> None:
+    timed = [{str(row["name"]) for row in _timed(document)} for document in documents]
+    timed = [names for names in timed if names]
+    for names in timed[1:]:
+        common = len(names & timed[0])
+        if 2 * common < min(len(names), len(timed[0])):
+            raise UsageError(
+                f"two of the files time the layers of different engines: {common} are in both, of {len(timed[0])} and "
+                f"{len(names)}",
+                do="give what one run wrote; espdeploy explain FIRST SECOND sets two engines side by side",
+            )
+
+
+def _timed(document: dict[str, object]) -> list[dict[str, object]]:
+    return [row for row in _rows(document, "layers") if row.get("mean_ms") is not None]
 
 
 def _layers(documents: Sequence[dict[str, object]]) -> list[dict[str, object]]:

@@ -1,7 +1,8 @@
 """A line of the tool's log: how severe, and what it says.
 
 trtexec writes ``[05/14/2022-02:21:17] [W] [TRT] …``, the Python API of TensorRT 8 and later ``[TRT] [W] …`` behind the
-same time, and TensorRT 7's ``[TensorRT] ERROR: …``; wrappers and documentation leave the time out.
+same time, and TensorRT 7's ``[TensorRT] ERROR: …``; wrappers and documentation leave the time out. TensorFlow passes
+its messages on as ``… : W tensorflow/…/trt_logger.cc:34] DefaultLogger …``.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ _LINE = re.compile(
     r"(?P<text>.*)",
     re.DOTALL,
 )
+_TENSORFLOW = re.compile(r".{0,60}: ([VIWEF]) tensorflow/\S{1,200}trt_logger\.cc:\d+\] (?:DefaultLogger )?")
 _SEVERITY = re.compile(r"\[([VIWEF])\]")
 _WORD = re.compile(r"(?P<word>VERBOSE|INFO|WARNING|ERROR|INTERNAL_ERROR): ?")
 _OF_WORD = {"VERBOSE": "V", "INFO": "I", "WARNING": "W", "ERROR": "E", "INTERNAL_ERROR": "F"}
@@ -36,6 +38,9 @@ def read_line(raw: str) -> Line:
     line = raw.rstrip("\r\n")[:_LONGEST]
     if "\x1b" in line:
         line = _ANSI.sub("", line)
+    passed_on = _TENSORFLOW.match(line) if "trt_logger.cc" in line else None
+    if passed_on is not None:
+        return Line(severity=passed_on[1], text=line[passed_on.end() :])
     match = _LINE.match(line)
     marks, text = (match["marks"], match["text"]) if match else ("", line)
     severity = _SEVERITY.search(marks)

@@ -26,6 +26,7 @@ NAMES = {
         sm80_xmma_dgrad_implicit_gemm_f16f16_f16f16_f16_nhwckrsc_nhwc_tilesize64x64x64
         void cutlass::Kernel<cutlass::conv::kernel::ImplicitGemmConvolution<cutlass::conv::A<int>>>(T1::Params)
         cudnn::gemm::computeOffsetsKernel(cudnn::gemm::ComputeOffsetsParams)
+        void cutlass__5x_cudnn::Kernel<cutlass_tensorop_f16_s16816fprop_optimized_f16_256x64_32x4>(T1::Params)
         triton_tem_fused_convolution_4""",
     "convolution winograd": """
         void cudnn::winograd::generateWinogradTilesKernel<0, float, float>(cudnn::winograd::Params<float, float>)
@@ -55,12 +56,16 @@ NAMES = {
         void cublasLt::splitKreduce_kernel<32, 16, int, float>(cublasLt::cublasSplitKParams<T6>)
         nvjet_hsh_128x128_64x6_1x2_h_bz_TNT
         void cutlass::Kernel<cutlass_80_wmma_tensorop_s161616gemm_f16_32x32_64x2_tn_align8>(T1::Params)
+        void cutlass::device_kernel<at::cuda::enable_3x_kernel_for_sm9x<cutlass::gemm::kernel::GemmUniversal<int>>>(P)
         void cutlass::device_kernel<cutlass::gemm::kernel::GemmUniversal<cute::tuple<int, int, int>>>(T1::Params)
         sm90_xmma_gemm_f16f16_f16f32_f32_tn_n_tilesize128x128x64_warpgroupsize1x1x1
         sm50_xmma_cublas_gemvx_f32f32_f32_f32_tn_n_int32_unit_n_launch_param8x32x32_strided_unit_stride
         __myl_FcAdd_myl0_3
         triton_tem_fused_addmm_2""",
-    "gemm attention": "flash_fwd_kernel",
+    "gemm attention": """
+        flash_fwd_kernel
+        cudnn_generated_fort_native_sdpa_sm80_flash_fprop_wmma_f16_knob_32_64x64x64_4x1x1_kernel0_0
+        fused_mha_kernel_fp16""",
     "elementwise": """
         void Eigen::internal::EigenMetaKernel<Eigen::TensorEvaluator<Eigen::TensorCwiseBinaryOp<int>>>(int)
         __myl_ResNegExpResAddDivMul
@@ -133,8 +138,11 @@ NAMES = {
     "other resize": """
         void at::native::(anonymous namespace)::upsample_bilinear2d_out_frame<float, float>(int)
         void cuResizeLayer::ResizeNearestGenericKernel<float, int=2, int=128>(float*)""",
-    "other sort": "void cub::DeviceRadixSortOnesweepKernel<cub::DeviceRadixSortPolicy<float>>(int)",
+    "other sort": """
+        void at::native::sbtopk::gatherTopK<float, unsigned int, 2, false>(int)
+        void cub::DeviceRadixSortOnesweepKernel<cub::DeviceRadixSortPolicy<float>>(int)""",
     "other fft": """
+        void DSE::regular_fft_pad<0, 1, 128, 16, 32, 1, float, float, float2>(float*)
         void regular_fft_factor<(unsigned int)4, EPT<(unsigned int)4>>(kernel_arguments_t<T9>)
         void preprocess_kernel<float, unsigned int, 2>(real_complex_args_t<T2>)""",
     "other detection": """

@@ -117,3 +117,19 @@ def test_errors_of_several_files_are_told_once_and_damage_is_added_up() -> None:
     )
     assert read["errors"] == [{"code": "no_permission", "text": "ERR_NVGPUCTRPERM", "do": "sudo"}]
     assert (read["skipped_lines"], read["device"], read["kernels"]) == (5, "Orin", [])
+
+
+def test_files_that_look_like_different_runs_are_doubted_and_no_device_is_lent() -> None:
+    nano = part("nvprof", file="nano.csv", kernels=(kernel(GEMM, 1, 3.0),))
+    tesla = part(
+        "nvprof", file="k20.csv", device="Tesla K20c", kernels=(kernel("other_kernel", 1),),
+        readings=(reading("other_kernel", "achieved_occupancy", 0.5, 1, ""),),
+    )  # fmt: skip
+    read = told(nano, tesla)
+    assert "k20.csv and nano.csv have no kernel in common: are they of one run?" in read["notes"]
+    assert read["device"] is None
+    assert not any("no rule knows" in note for note in read["notes"])  # what has no time has no share
+    cut = part("nvprof", device="Tesla V100-SXM2", kernels=(kernel(GEMM, 1, 3.0),))
+    whole = part("nvprof", device="Tesla V100-SXM2-16GB", kernels=(kernel(GEMM, 1),))
+    assert not any("different" in note for note in told(cut, whole)["notes"])
+    assert any("different GPUs" in note for note in told(cut, tesla)["notes"])

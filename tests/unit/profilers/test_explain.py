@@ -146,3 +146,20 @@ def test_every_limit_says_what_helps_and_idle_gaps_and_copies_are_limits() -> No
     told = explained(Evidence(idle_pct=45.0, launches=120, compute_ms=3.0, enqueue_ms=0.1, copies_ms=2.0))
     assert [(limit.code, limit.share_pct) for limit in told.limits] == [("idle_gaps", 45.0), ("transfers", 40.0)]
     assert all(limit.do and limit.text.endswith(".") for limit in told.limits)
+
+
+def test_kernels_of_hardly_any_time_limit_nothing() -> None:
+    def poor(share_pct: float | None) -> Evidence:
+        return Evidence(counters={"achieved_occupancy": Counted(mean_pct=90.0, kernels=(("a", 10.0, share_pct),))})
+
+    assert not explained(poor(2.0)).limits
+    assert [limit.code for limit in explained(poor(30.0)).limits] == ["low_occupancy"]
+    assert [limit.code for limit in explained(poor(None)).limits] == ["low_occupancy"]
+
+
+def test_what_to_do_about_one_kernel_does_not_ask_for_counters_that_are_there() -> None:
+    kernels = tuple(KernelShare(name=n, category="gemm", kind="", time_pct=p) for n, p in (("a", 70.0), ("b", 30.0)))
+    (without,) = explained(Evidence(kernels=kernels)).limits
+    (having,) = explained(Evidence(kernels=kernels, counters={})).limits
+    assert "espdeploy profile" in without.do
+    assert "espdeploy parse --json" in having.do

@@ -184,3 +184,19 @@ def test_the_counters_that_we_ask_ncu_for_come_back_as_the_vocabulary() -> None:
     assert set(found) == {metric.name for metric in TABLE}
     assert {metric.weighted_by for metric in found.values()} == {"time"}
     assert found["warp_execution_efficiency"].mean == 25 * 100 / 32
+
+
+def test_kernels_without_times_in_the_timeline_are_weighted_by_those_of_the_run_that_counted() -> None:
+    readings = [of("achieved_occupancy", 90.0, "a", calls=9), of("achieved_occupancy", 20.0, "b", calls=1)]
+    times = [Kernel(name="a", calls=9, total_ms=5.0)]
+    own = [Kernel(name="a", calls=9, total_ms=1.0), Kernel(name="b", calls=1, total_ms=6.0)]
+    found = standard(readings, times, own)["achieved_occupancy"]
+    assert (found.mean, found.weighted_by) == (pytest.approx((90 * 1 + 20 * 6) / 7), "time")
+    assert found.notes == ("weighted by times of the run that counted: 1 of 2 kernels have no time in the other file",)
+
+
+def test_a_warp_that_runs_has_a_thread_so_zero_is_no_efficiency() -> None:
+    """nvprof printed 0.00% for a kernel of a Tegra K1 whose other counters were sound."""
+    found = standard([of("warp_execution_efficiency", 80.0, "a"), of("warp_execution_efficiency", 0.0, "b")])
+    assert found["warp_execution_efficiency"].mean == 80.0
+    assert found["warp_execution_efficiency"].left_out == ("b",)

@@ -149,3 +149,9 @@ def test_failures_of_the_tool_are_read_too(text: str, code: str) -> None:
 def test_other_texts_are_not_taken_for_a_table(text: str) -> None:
     assert recognise(text) is None
     assert parse(io.StringIO(text)) is None
+
+
+def test_what_no_row_tells_is_null_and_said() -> None:
+    document = read("name, power.draw [W], utilization.gpu [%]\nNVIDIA X, [N/A], 34 %\n")
+    assert document["gpus"][0]["power_w"]["mean"] is None
+    assert "no row tells power, the SM clock: not asked for, or not available on this GPU" in document["notes"]

@@ -185,3 +185,12 @@ def test_memory_stays_bounded_whatever_stands_between_the_samples(filler: str) -
     assert document["rails_mw"]["VDD_IN"]["max"] >= 5010
     assert len(document["rails_mw"]) <= 256
     assert peak_bytes < 30e6
+
+
+def test_a_load_that_a_part_of_the_samples_tells_is_said_to_be_theirs() -> None:
+    """A log whose second run alone had root: a mean over a part must not pass for one over all."""
+    text = "".join(f"{line(k).replace(f'GR3D_FREQ {k}%@1134 ', '') if k < 4 else line(k)}\n" for k in range(10))
+    document = read(text)
+    assert document["gpu"]["util_pct"]["mean"] == pytest.approx((4 + 5 + 6 + 7 + 8 + 9) / 6)
+    assert any(note.startswith("6 of 10 samples tell the GPU's load") for note in document["notes"])
+    assert not any("samples tell" in note for note in read("".join(f"{line(k)}\n" for k in range(4)))["notes"])
