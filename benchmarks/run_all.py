@@ -21,6 +21,9 @@ SCRIPTS = (
     "clock_restore",
     "tegrastats_log",
     "nvprof_trace",
+    "nsys_sqlite",
+    "ncu_raw",
+    "fuzz_parsers",
 )
 
 for name in SCRIPTS:

@@ -62,6 +62,8 @@ def explain(
 
 def show(output: Output, document: Mapping[str, Any], top: int) -> None:
     """Sentences and tables on standard output, notes on standard error."""
+    if document["simulated"]:
+        output.line("SIMULATED: a stand-in's figures")
     if document["limits"]:
         _limits(output, document["limits"])
     else:

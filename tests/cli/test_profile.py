@@ -110,6 +110,29 @@ def test_layers_and_counters_and_a_record_explain_a_run(engine: Path, tmp_path: 
     page = (tmp_path / "page.html").read_text()
     assert "trt_maxwell_scudnn_128x64_relu_medium_nn_v1" in page
     assert "SIMULATED" in page
+    assert told["simulated"] is True
+    shown = run("explain", "results", *files).out
+    assert shown.startswith("SIMULATED")
+
+
+def test_a_profile_knows_the_network_that_its_engine_was_built_of(engine: Path, tmp_path: Path, run: Run) -> None:
+    """The roofline of what was built at fp16 takes two bytes a value; another file by the same name is not taken."""
+
+    def roofline() -> Any:
+        assert run("profile", engine, "--device", "tx2", "--inferences", "2", "--kernels", "none").code == 0
+        (kept,) = (tmp_path / "results").glob("*.profile.json")
+        document = json.loads(kept.read_text())
+        kept.unlink()
+        return document["explanation"]["roofline"]
+
+    (onnx,) = engine.parent.glob("*.onnx")
+    passport = json.loads(Path(f"{engine}.json").read_text())
+    assert passport["precision"] == "fp16"
+    own = roofline()
+    whole = run("explain", onnx, "--device", "tx2", "--precision", "fp16", "--json").document["roofline"]
+    assert (own["macs"], own["bytes"]) == (whole["macs"], whole["bytes"])
+    onnx.write_bytes(onnx.read_bytes() + b"\x00")
+    assert roofline() is None
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,15 +27,20 @@ _SIDES = 2
 _MOST_ERRORS = 3
 #: a file of another network matches hardly any layer
 _FOREIGN_PCT = 50.0
+_FOREIGN = "the ONNX file is left aside: no layer of the run names an operator of it"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExplainRequest:
-    """What is to be explained, and what the files do not tell: device, precision, clock, and an open input's size."""
+    """What is to be explained, and what the files do not tell: device, precision, clock, and an open input's size.
+
+    ``shares_pct`` is what the engine's convolutions compute in, which a mixed precision leaves open.
+    """
 
     targets: tuple[str, ...]
     device: str | None = None
     precision: str | None = None
+    shares_pct: Mapping[str, float] | None = None
     gpu_mhz: float | None = None
     size: ImageSize | None = None
 
@@ -73,17 +78,19 @@ def _one(given: Given, network: Network | None, request: ExplainRequest) -> dict
     told = explained(evidence)
     return {
         **_blank(),
+        "simulated": given.record is not None and given.record.device.simulated,
         "limits": [limit.document() for limit in told.limits],
         "sentences": list(told.sentences),
         "roofline": roofed.roofline.document() if roofed.roofline is not None else None,
         "layers": [{**layer.document(), **under_roof(layer, roofed)} for layer in layers.layers] if layers else [],
         "layer_kinds_ms": dict(layers.by_kind_ms) if layers else {},
-        "modules": [module.document() for module in layers.modules] if layers else [],
+        "modules": [module.document() for module in layers.modules] if layers and not foreign else [],
         "notes": [
             *given.notes,
             *_about_runs(given),
-            *(("no roofline: no layer names an operator of the ONNX file",) if foreign else ()),
+            *((_FOREIGN,) if foreign else ()),
             *roofed.notes,
+            *_assumed_precision(given, request, roofed),
             *told.notes,
             *_about_layers(layers, time_ms),
         ],
@@ -95,6 +102,14 @@ def _is_foreign(layers: Layers | None, network: Network | None) -> bool:
     if layers is None or network is None or any(layer.nodes for layer in layers.layers):
         return False
     return any(not is_made_up(word) for layer in layers.layers for word in layer.words)
+
+
+def _assumed_precision(given: Given, request: ExplainRequest, roofed: Roofed) -> tuple[str, ...]:
+    """Peaks and bytes rest on the precision: where only the graph tells it, the engine may have another."""
+    if roofed.roofline is None or given.onnx is None or given.record is not None or request.precision is not None:
+        return ()
+    own = _declared(given.onnx)
+    return (f"the roofline takes the run for {own}, as the ONNX file is (--precision says another)",)
 
 
 def _about_runs(given: Given) -> list[str]:
@@ -114,6 +129,7 @@ def _about_runs(given: Given) -> list[str]:
 
 def _blank() -> dict[str, Any]:
     return {
+        "simulated": False,
         "limits": [],
         "sentences": [],
         "roofline": None,
@@ -143,7 +159,7 @@ def _setting(given: Given, request: ExplainRequest) -> Setting:
     return Setting(
         profile=device_profile(name) if name is not None else None,
         precision=request.precision or own or (_declared(given.onnx) if given.onnx is not None else None),
-        shares_pct=record.engine.precision_share_pct if record is not None else None,
+        shares_pct=request.shares_pct or (record.engine.precision_share_pct if record is not None else None),
         gpu_mhz=request.gpu_mhz or (clock.mean or clock.set if clock is not None else None),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import msgspec
 
 from espdeploy import store
-from espdeploy.artifacts import utc_now, write_atomic
+from espdeploy.artifacts import sha256_of, utc_now, write_atomic
 from espdeploy.errors import InputFileError, UsageError
 from espdeploy.pipeline.engine_files.passport import read_passport
 from espdeploy.pipeline.profiling.explain import ExplainRequest, explain
@@ -44,12 +45,38 @@ def keep(done: Profiled, request: ProfileRequest, results: Path) -> Path:
     return path
 
 
+def graph_of(engine: Path) -> Path | None:
+    """The ONNX file that an engine is or was made of, where it still lies beside it or at its passport's address.
+
+    A file whose content is another one than the passport says is not taken for it.
+    """
+    if engine.suffix == ".onnx":
+        return engine
+    passport = read_passport(engine)
+    if passport is None:
+        return None
+    named = Path(passport.onnx)
+    for path in (engine.parent / named.name, named):
+        with contextlib.suppress(OSError):
+            if path.is_file() and sha256_of(path) == passport.onnx_sha256:
+                return path
+    return None
+
+
 def _explanation(done: Profiled, request: ProfileRequest) -> dict[str, Any] | None:
     """What the files say limits the run; None where they do not belong to one picture."""
     engine = request.target.engine
-    graph = (str(engine),) if engine is not None and engine.suffix == ".onnx" else ()
-    targets = (*(str(path) for path in done.files), *graph)
+    passport = None if engine is None else read_passport(engine)
+    graph = None if engine is None else graph_of(engine)
+    targets = [str(path) for path in (*done.files, *(() if graph is None else (graph,)))]
     try:
-        return explain(ExplainRequest(targets=targets, device=request.target.profile.name))
+        return explain(
+            ExplainRequest(
+                targets=tuple(targets),
+                device=request.target.profile.name,
+                precision=None if passport is None else passport.precision,
+                shares_pct=None if passport is None else passport.precision_share_pct,
+            )
+        )
     except (UsageError, InputFileError):
         return None

@@ -16,6 +16,7 @@ from espdeploy.backends.trtexec.argv import profile_argv
 from espdeploy.backends.trtexec.find import find
 from espdeploy.backends.trtexec.plan import ProfilePlan
 from espdeploy.backends.trtexec.timing import profile_engine
+from espdeploy.backends.trtexec.tool import Tool
 from espdeploy.errors import EspdeployError, MissingCapability, ToolFailed, UsageError
 from espdeploy.pipeline.building.builders import TRTEXEC as TRTEXEC_RUNTIME
 from espdeploy.pipeline.building.builders import choose_builder
@@ -38,7 +39,7 @@ _TIMEOUT_S = 3600.0
 _COUNTED_INFERENCES = 2
 _APPLICATIONS_FAULT = ("application_failed", "application_killed", "gpu_failed")
 _TAIL_LINES = 3
-_NAMED_IN_PLAN = "NAMES_OF_THE_LONGEST"
+_NAMED_IN_PLAN, _BUILT_IN_PLAN = "NAMES_OF_THE_LONGEST", "ENGINE_BUILT_OF_IT"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,17 +72,24 @@ def steps(request: ProfileRequest) -> list[Step]:
         UsageError, MissingCapability: as :func:`profile` finds out before it begins.
     """
     tool = _checked(request)
-    what = f"check that this machine is the {request.target.profile.name}, and open {request.target.engine}"
-    found = [Step(what=what)]
-    if tool == tools.TRTEXEC:
-        argv = profile_argv(_trtexec(), _layer_plan(request, _engine(request)))
-        return [*found, Step(what="time each layer", command=shlex.join(argv))]
-    below = _below(request, tool=_trtexec() if _by_trtexec(request) else None, path=_engine(request))
+    engine = _engine(request)
+    found = [Step(what=f"check that this machine is the {request.target.profile.name}, and open {engine}")]
+    planned: Tool | None = None
+    told = ""
+    if tool == tools.TRTEXEC or _by_trtexec(request):
+        planned, told = _planned_trtexec(request)
+        if engine.suffix == ".onnx":
+            found.append(Step(what="build an engine of it with trtexec, unless the cache has it"))
+            engine = Path(_BUILT_IN_PLAN)
+    if tool == tools.TRTEXEC and planned is not None:
+        argv = profile_argv(planned, _layer_plan(request, engine))
+        return [*found, Step(what=f"time each layer{told}", command=shlex.join(argv))]
+    below = _below(request, tool=planned, path=engine)
     if tool != tools.NCU or request.kernels != "all":
         timing = tools.NSYS if tool == tools.NCU else tool
         command = commands.summary(timing, below, request.folder, program=timing)
         where = ", where nsys is here: it tells the longest kernels" if tool == tools.NCU else ""
-        found.append(Step(what=command.what + where, command=shlex.join(command.argv)))
+        found.append(Step(what=command.what + where + told, command=shlex.join(command.argv)))
     if _counts(tool, request):
         named = (_NAMED_IN_PLAN,) if request.kernels != "all" else ()
         few = replace(below, inferences=_COUNTED_INFERENCES)
@@ -281,11 +289,28 @@ def _by_trtexec(request: ProfileRequest) -> bool:
         return False
 
 
-def _trtexec() -> Any:
+def _trtexec() -> Tool:
     return find(tools.TRTEXEC, root=system_root())
 
 
-def _below(request: ProfileRequest, *, tool: Any, path: Path) -> Below:
+def _planned_trtexec(request: ProfileRequest) -> tuple[Tool, str]:
+    """The tool for a plan, and what a reader has to know of it: a plan may be made on another machine than the board.
+
+    Raises:
+        MissingCapability: it is not here, and which release the device takes is not known either.
+    """
+    try:
+        return _trtexec(), ""
+    except MissingCapability:
+        known = request.target.profile.tensorrt
+        if known is None:
+            raise
+        version = tuple(int(part) for part in known.newest.split("."))
+        told = f" (as trtexec {known.newest} takes it; there is none on this machine)"
+        return Tool(path=Path(TRTEXEC_RUNTIME), kind=TRTEXEC_RUNTIME, version=version), told
+
+
+def _below(request: ProfileRequest, *, tool: Tool | None, path: Path) -> Below:
     target = request.target
     return Below(
         path=path,
