@@ -89,6 +89,21 @@ def opset_of(model: ModelProto) -> int:
     return next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
 
 
+def scope_path(name: str) -> str:
+    """``/block/block.0/conv/Conv`` of the TorchScript exporter as ``block.0.conv``, empty for another kind of name.
+
+    A Sequential's children repeat its name in theirs.
+    """
+    if not name.startswith("/"):
+        return ""
+    parts: list[str] = []
+    for part in name.split("/")[1:-1]:
+        if parts and part.startswith(f"{parts[-1]}."):
+            parts.pop()
+        parts.append(part)
+    return ".".join(parts)
+
+
 def fresh_name(wanted: str, taken: set[str]) -> str:
     """``wanted``, or with the first number from 2 on that makes it free; it is taken from then on."""
     name, number = wanted, 1

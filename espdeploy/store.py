@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 import secrets
 import shlex
+import shutil
 import stat
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -48,6 +50,16 @@ class SideFiles:
 
     files: tuple[tuple[Path, bytes], ...]
     left_out: tuple[LeftOut, ...]
+
+
+class ResultsUnwritable(MissingCapability):
+    """The results folder takes no record.
+
+    ``records`` are those of the command, the last of which is not in it but in the file ``rescued``; None: nowhere.
+    """
+
+    records: tuple[Record, ...] = ()
+    rescued: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +117,7 @@ def append(record: Record, folder: Path) -> Path:
     """Store ``record`` in ``folder`` under a name of its own and return the file; nothing is ever overwritten.
 
     Raises:
-        MissingCapability: the folder cannot be made or written.
+        ResultsUnwritable: the folder cannot be made or written.
         InternalError: as :func:`encode`.
     """
     content = encode(record)
@@ -115,6 +127,39 @@ def append(record: Record, folder: Path) -> Path:
     except MissingCapability as error:
         raise _unwritable(folder, error.what) from error
     return final
+
+
+def keep(record: Record, folder: Path) -> Path:
+    """As :func:`append`, for a record that is nowhere else: where the folder takes it no more, a temporary one does.
+
+    Raises:
+        ResultsUnwritable: ``folder`` did not take it; says where it lies instead, or that it is lost.
+        InternalError: as :func:`encode`.
+    """
+    try:
+        return append(record, folder)
+    except ResultsUnwritable as error:
+        rescued = _rescued(record)
+        if rescued is None:
+            why, do = "and the folder for temporary files did not take it either", f"make room in {folder}, and repeat"
+        else:
+            why = f"it is kept in {rescued}"
+            do = f"make room, then: {shlex.join(['mv', str(rescued), f'{folder}/'])}"
+        lost = ResultsUnwritable(f"the record cannot be stored in {folder}", why=f"{error.why}; {why}", do=do)
+        lost.records, lost.rescued = (record,), rescued
+        raise lost from error
+
+
+def _rescued(record: Record) -> Path | None:
+    """The record in a fresh folder below the system's temporary one; None where that has no room either."""
+    folder: Path | None = None
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="espdeploy-rescued-"))
+        return append(record, folder)
+    except (OSError, MissingCapability):
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+        return None
 
 
 def replace(record: Record, path: Path) -> None:
@@ -133,7 +178,7 @@ def probe_writable(folder: Path) -> None:
     """Make ``folder`` and write a file into it, so that a long benchmark does not end in a full or locked one.
 
     Raises:
-        MissingCapability: the folder cannot be made or written.
+        ResultsUnwritable: the folder cannot be made or written.
     """
     probe = folder / f".probe-{secrets.token_hex(4)}"
     try:
@@ -247,8 +292,8 @@ def _suffixes() -> Iterator[str]:
         yield f"-{secrets.token_hex(3)}"
 
 
-def _unwritable(folder: Path, why: str) -> MissingCapability:
-    return MissingCapability(
+def _unwritable(folder: Path, why: str) -> ResultsUnwritable:
+    return ResultsUnwritable(
         f"the results folder {folder} cannot be written",
         why=why,
         do="choose another folder with --results DIR, or make room and check its permissions",

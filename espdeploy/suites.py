@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import itertools
 import json
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from espdeploy.artifacts import sha256_of
 from espdeploy.errors import InputFileError, UsageError, nearest
 from espdeploy.facts import check_name, fact_files, read_facts
 from espdeploy.specs import ImageSize
@@ -22,7 +24,10 @@ _ID_HEX_DIGITS = 16
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkChoice:
-    """A network of the zoo with its hyper-parameters, or an ONNX file; ``label`` is what people call it."""
+    """A network of the zoo with its hyper-parameters, or an ONNX file; ``label`` is what people call it.
+
+    A path, here and in ``weights``, starts at the folder of the suite's file, wherever the command is started.
+    """
 
     name: str
     set: dict[str, Value] = field(default_factory=dict)
@@ -90,7 +95,11 @@ class Suite:
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One measurement of a suite (with ``freq``: one request over those frequencies). None leaves it to ``bench``."""
+    """One measurement of a suite (with ``freq``: one request over those frequencies). None leaves it to ``bench``.
+
+    ``folder`` is where paths of the suite start. ``sha256`` is of the ONNX file; None for other networks, and where it
+    cannot be read.
+    """
 
     model: NetworkChoice
     device: str
@@ -103,12 +112,32 @@ class Cell:
     power_mode: str | None
     power_source: str | None
     run: SuiteRun
+    folder: str = ""
+    sha256: str | None = None
+
+    @property
+    def network(self) -> str:
+        """What ``--model`` takes: an ONNX file by its path from the current folder."""
+        return _path(self.folder, self.model.name) if _is_file(self.model) else self.model.name
+
+    @property
+    def weights(self) -> str | None:
+        """What ``--weights`` takes, as a path from the current folder."""
+        return None if self.model.weights is None else _path(self.folder, self.model.weights)
 
     @property
     def id(self) -> str:
-        """Of everything that makes it this measurement, so that a finished one is known again."""
+        """Of everything that makes it this measurement, so that a finished one is known again.
+
+        A file counts by its name in the suite and its content, so that it is measured anew when it has changed, and
+        not when the suite was moved with its files.
+        """
         content = dataclasses.asdict(self)
         content["model"].pop("label")
+        del content["folder"]
+        sha256 = content.pop("sha256")
+        if _is_file(self.model):
+            content["model"]["sha256"] = sha256
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:_ID_HEX_DIGITS]
 
     @property
@@ -197,6 +226,7 @@ def _product(matrix: SuiteMatrix, run: SuiteRun, path: Path) -> Iterator[Cell]:
             ImageSize.parse(size)
         except UsageError as error:
             raise InputFileError(f"{path}: {error.what}", do="write it like 1024x512") from error
+    folder = str(path.parent)
     for device, model, dimensions, batch, precision, runtime, threads, mode, freq in itertools.product(
         matrix.devices,
         models,
@@ -220,4 +250,28 @@ def _product(matrix: SuiteMatrix, run: SuiteRun, path: Path) -> Iterator[Cell]:
             power_mode=mode,
             power_source=matrix.power_source,
             run=run,
+            folder=folder,
+            sha256=_sha256(_path(folder, model.name)) if _is_file(model) else None,
         )
+
+
+def _is_file(model: NetworkChoice) -> bool:
+    return model.name.endswith(".onnx")
+
+
+def _path(folder: str, name: str) -> str:
+    return str(Path(folder) / name)
+
+
+def _sha256(path: str) -> str | None:
+    """Of a file's content, read once as long as it stays as it is; None where it cannot be read."""
+    try:
+        status = Path(path).stat()
+        return _sha256_of(path, status.st_ino, status.st_size, status.st_mtime_ns)
+    except OSError:
+        return None
+
+
+@functools.lru_cache(maxsize=1024)
+def _sha256_of(path: str, _inode: int, _size_bytes: int, _changed_ns: int) -> str:
+    return sha256_of(Path(path))

@@ -27,6 +27,12 @@ settings.load_profile("espdeploy")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_state(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Each worker's measurements wait for its own alone, and nothing of this machine's state is read or written."""
+    os.environ["ESPDEPLOY_STATE"] = str(tmp_path_factory.mktemp("state"))
+
+
 def pytest_collection_finish() -> None:
     """PyTorch and the tests themselves are a million objects, which each full collection would look through again."""
     gc.collect()

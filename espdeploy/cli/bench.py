@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -16,6 +16,7 @@ from espdeploy.cli.output import Output
 if TYPE_CHECKING:
     from espdeploy.pipeline.measuring.request import BenchRequest
     from espdeploy.specs import ModelSpec
+    from espdeploy.store import ResultsUnwritable
 
 
 Trials = Annotated[int, typer.Option("--trials", min=1, help="Timed inferences, at least.")]
@@ -110,6 +111,7 @@ def bench(
     from espdeploy.pipeline.measuring.targets import TargetRequest
     from espdeploy.recipes import device_profile
     from espdeploy.specs import BenchSpec, ImageSize
+    from espdeploy.store import ResultsUnwritable
 
     target = TargetRequest(
         engine=engine,
@@ -149,11 +151,23 @@ def bench(
     if dry_run:
         _show_plan(output, request, results)
         return
-    with progress.shown() as shown:
-        measured = benchmark(request, results, shown)
+    try:
+        with progress.shown() as shown:
+            measured = benchmark(request, results, shown)
+    except ResultsUnwritable as error:
+        _show_lost(output, error)
     benched.show(output, measured)
     if any(item.record.interrupted for item in measured):
         raise typer.Exit(130)
+
+
+def _show_lost(output: Output, error: ResultsUnwritable) -> NoReturn:
+    """A record that no folder took stands on standard output at least, for a script to keep; the error beside it."""
+    if not output.as_json or error.rescued is not None or not error.records:
+        raise error
+    output.json(error.records[0] if len(error.records) == 1 else error.records)
+    Output(as_json=False).error(error)
+    raise typer.Exit(error.exit_code) from error
 
 
 def _model(name: str | None, settings: list[str] | None, weights: Path | None) -> ModelSpec | None:

@@ -87,8 +87,8 @@ def run_elsewhere(where: Elsewhere) -> int:
     output = Output(as_json=as_json)
     if as_json:
         sys.stdout.write(ran.stdout)
-    for path in ran.records:
-        output.note(f"record here: {path}")
+    for path in ran.files:
+        output.note(f"{'record ' if where.arguments[0] == 'bench' else ''}here: {path}")
     return ran.returncode
 
 

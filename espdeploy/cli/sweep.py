@@ -25,7 +25,11 @@ if TYPE_CHECKING:
 def sweep(
     context: typer.Context,
     suite: Annotated[
-        str | None, typer.Argument(metavar="SUITE", help="A name of benchmarks/suites, or a TOML file; all if none.")
+        str | None,
+        typer.Argument(
+            metavar="SUITE",
+            help="A name of benchmarks/suites, or a TOML file, whose paths start at its own folder; all if none.",
+        ),
     ] = None,
     results: options.Results = Path("results"),
     only: Annotated[

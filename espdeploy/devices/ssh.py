@@ -6,7 +6,10 @@ Sources of the texts that failures are told by: OpenSSH's ssh(1) and sshconnect.
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import hashlib
+import itertools
 import os
 import re
 import shlex
@@ -27,6 +30,8 @@ _SHORT_S = 60.0
 _COPY_S = 3600.0
 _SSH_FAILED = 255
 _DAY_S = 86_400.0
+#: what is fetched at once: it passes through memory as text
+_MIB, _PIECE_MIB = 1 << 20, 16
 _DESTINATION = re.compile(r"(?:ssh://)?[\w.%+-]+(?:@[\w.:%\[\]-]+)?(?::\d+)?")
 _HOME_CACHE = '"${XDG_CACHE_HOME:-$HOME/.cache}"/espdeploy'
 
@@ -131,6 +136,28 @@ class Remote:
                 do=f"check the disk there: ssh {shlex.quote(self.host)} df -h",
             )
         return answer[1]
+
+    def get(self, there: str, here: Path) -> str:
+        """Copy a file from the other side to ``here``, piece by piece; returns the SHA-256 of what arrived.
+
+        A piece that cannot be read there ends the copy: the caller compares the digest with the one told there.
+
+        Raises:
+            MissingCapability, ToolFailed: as :meth:`run`.
+            OSError: it cannot be written here.
+        """
+        digest = hashlib.sha256()
+        with here.open("wb") as stream:
+            for number in itertools.count():
+                read = f"dd if={shlex.quote(there)} bs={_MIB} skip={number * _PIECE_MIB} count={_PIECE_MIB} 2>/dev/null"
+                piece = base64.b64decode(self.script(f"{read} | base64", timeout_s=_COPY_S).stdout)
+                digest.update(piece)
+                stream.write(piece)
+                if len(piece) < _PIECE_MIB * _MIB:
+                    break
+            stream.flush()
+            os.fsync(stream.fileno())
+        return digest.hexdigest()
 
     def make_folder(self) -> str:
         """A fresh folder for results in the other side's cache; returns its path there."""

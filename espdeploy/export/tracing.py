@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from espdeploy import lazy, shell
 from espdeploy.errors import MissingCapability, ToolFailed, UsageError
 from espdeploy.export.files import first_line, opset_of
+from espdeploy.export.scopes import complete_paths
 from espdeploy.protocols import BATCH, TensorInfo
 
 if TYPE_CHECKING:
@@ -241,7 +242,9 @@ def _by_torchscript(
         output_names=signature.outputs,
         dynamic_axes=signature.dynamic_axes() or None,
     )
-    return onnx.load_model_from_string(buffer.getvalue())
+    model = onnx.load_model_from_string(buffer.getvalue())
+    complete_paths(model, [name for name, _ in module.named_modules() if name])
+    return model
 
 
 def _by_torch_export(

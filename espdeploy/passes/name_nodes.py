@@ -7,7 +7,7 @@ import re
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from espdeploy.onnx_graph import fresh_name, rename
+from espdeploy.onnx_graph import fresh_name, rename, scope_path
 from espdeploy.passes.base import Pass, PassResult
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def _name_nodes(graph: GraphProto) -> int:
 def _wanted_name(node: NodeProto, weights: set[str]) -> str:
     path = _path_from_notes(node, weights)
     if path is None and node.name.startswith("/"):
-        path = _path_from_scope(node.name)
+        path = scope_path(node.name)
     own = _OWN_NAME.fullmatch(node.name)
     if path is None and own is not None and own["op"] == node.op_type:
         path = own["path"] or ""
@@ -83,19 +83,6 @@ def _path_from_notes(node: NodeProto, weights: set[str]) -> str | None:
     except (ValueError, SyntaxError):
         return None
     return str(scopes[-2]) if isinstance(scopes, list) and len(scopes) > 1 else ""
-
-
-def _path_from_scope(name: str) -> str:
-    """``/block/block.0/conv/Conv`` of the TorchScript exporter as ``block.0.conv``.
-
-    A Sequential's children repeat its name in theirs.
-    """
-    parts: list[str] = []
-    for part in name.split("/")[1:-1]:
-        if parts and part.startswith(f"{parts[-1]}."):
-            parts.pop()
-        parts.append(part)
-    return ".".join(parts)
 
 
 def _tensor_names(graph: GraphProto) -> dict[str, str]:

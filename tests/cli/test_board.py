@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import importlib.util
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -274,7 +276,7 @@ def server(on_board: Bench, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         pytest.skip(sshd.MISSING)
     folder = tmp_path_factory.mktemp("sshd")
     there = {**on_board.board.environment, "ESPDEPLOY_CACHE": str(folder / "there"), "NO_COLOR": "1"}
-    there["PATH"] = str(on_board.board.bin)
+    there |= {"PATH": str(on_board.board.bin), "XDG_CACHE_HOME": str(folder / "sent")}
     with sshd.serving(folder, there) as server:
         yield server
 
@@ -307,6 +309,38 @@ def test_the_record_comes_back_whole_from_a_file_with_any_name(away: Bench) -> N
     assert told["device"]["simulated"]
     assert "board: requested" in done.stderr or "requested 824 -> 854.25 MHz" in told["notes"]
     assert away.clocks() == before
+
+
+def test_what_is_made_there_lies_where_it_was_named_here(away: Bench, server: sshd.Server) -> None:
+    tiny_onnx(away.folder / "net.onnx")
+    fp16 = ("--device", "tx2", "--precision", "fp16")
+    engine = away.folder / "new/a net's `x`.engine"
+    built = away.run("build", "net.onnx", *fp16, f"--output=new/{engine.name}", "--host", "board", "--json")
+    assert built.returncode == 0, built.stderr
+    assert json.loads(built.stdout)["engine"] == f"new/{engine.name}"
+    passport = json.loads(engine.with_name(f"{engine.name}.json").read_text())
+    assert passport["sha256"] == hashlib.sha256(engine.read_bytes()).hexdigest()
+
+    asked = ("--inferences", "2", "-o", "layers", "--results", "home", "--host", "board")
+    profiled = away.run("profile", engine, "--device", "tx2", "--tool", "trtexec", *asked)
+    assert profiled.returncode == 0, profiled.stderr
+    assert json.loads((away.folder / "layers/layers.json").read_text())
+    (kept,) = (away.folder / "home").glob("*.profile.json")
+    assert f"for the report: home/{kept.name}" in profiled.stderr
+    assert not list((server.config.parent / "sent/espdeploy/outgoing").iterdir())
+
+
+def test_what_has_no_room_here_stays_there_and_is_said(away: Bench) -> None:
+    tiny_onnx(away.folder / "net.onnx")
+    asked = ("build", "net.onnx", "--device", "tx2", "--precision", "fp16", "-o", "net.engine", "--host", "board")
+    limited = ["sh", "-c", 'ulimit -f 1 && exec "$@"', "sh", *away.argv(asked)]
+    done = subprocess.run(limited, env=away.environment, cwd=away.folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 3, done.stderr
+    assert "File too large" in done.stderr
+    (place,) = re.findall(r"stays on board, in (\S+)", done.stderr)
+    assert f"scp -r board:{place} ." in done.stderr
+    assert {path.name for path in (Path(place) / "o").iterdir()} == {"net.engine", "net.engine.json"}
+    assert [path.name for path in away.folder.iterdir() if "engine" in path.name] == []
 
 
 def test_a_lost_connection_ends_the_command_there_and_clocks_are_put_back(away: Bench, server: sshd.Server) -> None:

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.boards import tiny_onnx
-from tests.cli.conftest import Run
+from tests.cli.conftest import Run, assert_contract_error
 
 RUN = "[run]\ntrials = 3\nduration_s = {duration_s}\nwarmup_s = 0.0\nwarmup_max_s = 0.1\nidle_s = 0.0\n"
 
@@ -56,12 +57,94 @@ def test_a_sweep_goes_on_where_it_was(run: Run, tmp_path: Path) -> None:
     assert len(list((tmp_path / "results").glob("*.json"))) == 3
 
 
+def test_a_file_that_has_changed_is_measured_anew(run: Run, tmp_path: Path) -> None:
+    path = suite(tmp_path, ["a.onnx", "b.onnx"])
+    assert run("sweep", path).code == 0
+    tiny_onnx(tmp_path / "a.onnx", card=None)
+    assert states(run, path) == [False, True]
+    os.utime(tmp_path / "b.onnx", (0, 0))  # another time is no other content
+    assert states(run, path) == [False, True]
+    tiny_onnx(tmp_path / "a.onnx")
+    assert states(run, path) == [True, True]
+
+
+def test_paths_start_at_the_suite_s_folder(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "deep").mkdir()
+    path = suite(tmp_path / "deep", ["a.onnx", "b.onnx"])
+    path.write_text(path.read_text().replace(f"{tmp_path / 'deep'}/", ""))
+    (tmp_path / "deep/b.onnx").rename(tmp_path / "b.onnx")  # in the current folder, and not looked for there
+    done = run("sweep", "deep/mine.toml", "--json")
+    assert done.code == 2
+    measured, failed = done.document["cells"]
+    assert (measured["state"], failed["state"]) == ("measured", "failed")
+    assert failed["error"]["what"] == "deep/b.onnx does not exist"
+    assert "the suite's file" in failed["error"]["why"]
+    monkeypatch.chdir(tmp_path / "deep")
+    moved = run("sweep", "mine.toml", "--dry-run", "--results", tmp_path / "results", "--json").document
+    assert [cell["done"] for cell in moved["cells"]] == [True, False]
+
+
 def test_a_sweep_without_a_name_lists_the_suites(run: Run) -> None:
     listed = run("sweep", "--json")
     assert {"espnet-tx2", "espnetv2-power"} <= {item["name"] for item in listed.document}
     unknown = run("sweep", "espnet-tx1")
     assert unknown.code == 2
     assert "espnet-tx2" in unknown.err
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 64 KiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", folder], check=False, capture_output=True
+    )
+    if mounted.returncode != 0:
+        pytest.skip(f"no small file system can be mounted here: {mounted.stderr.decode().strip()}")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+def fill(path: Path, *, leave_bytes: int) -> None:
+    with path.open("wb", buffering=0) as stream, contextlib.suppress(OSError):
+        while stream.write(bytes(1024)):
+            pass
+    os.truncate(path, path.stat().st_size - leave_bytes)
+
+
+def test_a_full_disk_ends_the_sweep_and_costs_no_record(
+    run: Run, tmp_path: Path, small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = suite(tmp_path, ["a.onnx", "b.onnx"])
+    path.write_text(path.read_text().replace("trials = 3", "trials = 300"))  # 300 raw times are more than a page
+    results, temporary = small_disk / "results", tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    fill(small_disk / "other", leave_bytes=4096)  # there is room for a first look, and for no record
+    stopped = run("sweep", path, "--results", results)
+    assert_contract_error(stopped, 3, "No space left on device")
+    assert not list(results.iterdir())
+    (rescued,) = temporary.glob("espdeploy-rescued-*/*.json")
+    command = stopped.err.partition("do: make room, then: ")[2].strip()
+    assert str(rescued) in command
+    (small_disk / "other").unlink()
+    subprocess.run(["sh", "-c", command], check=True)
+    done = run("sweep", path, "--results", results, "--json")
+    assert [cell["state"] for cell in done.document["cells"]] == ["found", "measured"]
+
+
+def test_a_record_that_no_folder_takes_is_on_standard_output(
+    run: Run, tmp_path: Path, small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny_onnx(tmp_path / "a.onnx")
+    monkeypatch.setattr(tempfile, "tempdir", str(small_disk))
+    fill(small_disk / "other", leave_bytes=4096)
+    quick = ("--runtime", "onnxruntime", "--trials", "300", "--duration-s", "0", "--warmup-s", "0", "--idle-s", "0")
+    done = run("bench", "a.onnx", *quick, "--results", small_disk / "results", "--json")
+    assert_contract_error(done, 3, "No space left on device", "make room")
+    assert (done.document["trials"], len(done.document["traces"]["latency_ms"]["values"])) == (300, 300)
+    assert {path.name for path in small_disk.iterdir()} == {"other", "results"}
 
 
 def test_no_scheduler_is_told_as_that(run: Run, tmp_path: Path) -> None:

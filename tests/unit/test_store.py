@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import tempfile
 import types
 from collections.abc import Callable
 from dataclasses import fields, replace
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 
 from espdeploy.errors import InputFileError, InternalError, MissingCapability
 from espdeploy.records import SCHEMA, Record
-from espdeploy.store import append, decode, encode, probe_writable, read_folder
+from espdeploy.store import ResultsUnwritable, append, decode, encode, keep, probe_writable, read_folder
 
 _HOSTILE = st.one_of(
     st.text(max_size=12),
@@ -145,6 +146,26 @@ def test_a_folder_that_cannot_be_made_is_named_with_the_option(example_records: 
         append(example_records.make(), folder)
     assert "--results" in probed.value.do
     assert "--results" in appended.value.do
+
+
+def test_a_record_that_no_folder_takes_is_in_the_error(
+    example_records: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "file"))
+    record = example_records.make()
+    with pytest.raises(ResultsUnwritable) as caught:
+        keep(record, tmp_path / "file/results")
+    assert (caught.value.records, caught.value.rescued) == ((record,), None)
+    assert "temporary files did not take it either" in caught.value.why
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    with pytest.raises(ResultsUnwritable) as caught:
+        keep(record, tmp_path / "file/results")
+    (rescued,) = (tmp_path / "temporary").glob("*/*.json")
+    assert caught.value.rescued == rescued
+    assert str(rescued) in caught.value.do
+    assert decode(rescued.read_bytes()) == record
 
 
 def test_probing_makes_the_folder_and_leaves_nothing_in_it(tmp_path: Path) -> None:

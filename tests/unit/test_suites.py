@@ -58,6 +58,12 @@ def test_a_matrix_is_every_combination_and_ids_follow_what_is_asked(tmp_path: Pa
     assert "--trials 7" in command_of(longer[0])
 
 
+def test_the_id_of_a_network_of_the_zoo_stays(tmp_path: Path) -> None:
+    """Results of earlier releases would be measured again."""
+    (cell,) = suites.cells(suites.read_suite(written(tmp_path, HEAD + MATRIX)))
+    assert cell.id == "a38784f2b92589a7"
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

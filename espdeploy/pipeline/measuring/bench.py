@@ -7,16 +7,18 @@ import dataclasses
 import secrets
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from espdeploy import store
 from espdeploy.bench import crosscheck
 from espdeploy.devices.clocks import ClockSession, clock_session, parse_frequencies
-from espdeploy.devices.detect import detect
-from espdeploy.errors import AnswerIsNo, UsageError
+from espdeploy.devices.detect import Machine, detect
+from espdeploy.errors import AnswerIsNo, MissingCapability, UsageError
 from espdeploy.pipeline.engine_files.opening import check_is_here, check_precision
 from espdeploy.pipeline.evaluating.evaluate import scorable
 from espdeploy.pipeline.machine import is_simulated, journal_folder, system_root
 from espdeploy.pipeline.measuring import frequencies, planning
+from espdeploy.pipeline.measuring.alone import alone
 from espdeploy.pipeline.measuring.assemble import ClockState, Observed, record_of
 from espdeploy.pipeline.measuring.cross_check import check_against_tool, check_here, check_possible
 from espdeploy.pipeline.measuring.observe import Setting, Watch, observe, scored
@@ -67,10 +69,11 @@ def plan(request: BenchRequest, results: Path) -> list[Step]:
 
 
 def benchmark(request: BenchRequest, results: Path, progress: Progress, clock: Clock | None = None) -> list[Benched]:
-    """Measure, judge and store: one record, or one for each frequency.
+    """Measure, judge and store: one record, or one for each frequency. Another that measures here is waited for.
 
     Raises:
         AnswerIsNo: ``--cross-check`` found another time; the record that says so is stored.
+        ResultsUnwritable: the folder takes no record; the last one made is in the error.
         EspdeployError: as resolving, opening and running do; what was measured before is stored.
         KeyboardInterrupt: before one trial was complete.
     """
@@ -78,27 +81,53 @@ def benchmark(request: BenchRequest, results: Path, progress: Progress, clock: C
     watch = Watch(clock or SystemClock(), progress)
     machine = check_is_here(request.target.profile)
     store.probe_writable(results)
-    target = resolve(request.target, progress)
-    _check_target(request, target)
+    found: list[Benched] = []
+
+    def keep(record: Record, *, stopped: bool) -> None:
+        full = dataclasses.replace(record, findings=[*record.findings, *doubts])
+        found.append(Benched(record=full, path=_stored(full, results, found), stopped=stopped))
+
+    with alone(request.command, progress) as doubts:
+        target = resolve(request.target, progress)
+        _check_target(request, target)
+        _measure(request, target, machine, watch, keep)
+        benched = _together(found)
+    _answer(benched)
+    return benched
+
+
+class _Keep(Protocol):
+    """What becomes of each record as it is there."""
+
+    def __call__(self, record: Record, *, stopped: bool) -> None: ...
+
+
+def _measure(request: BenchRequest, target: Target, machine: Machine, watch: Watch, keep: _Keep) -> None:
+    """Measure at each frequency, until the user wants nothing more to be begun."""
     with _clocks(request) as session, opened(request.target, target, watch.clock) as subject:
-        found: list[Benched] = []
         start_c: float | None = None
         labelled = scorable(subject.runner, request.data, request.labels) if subject.runner and request.data else None
         states = _states(request, session)
         machine = detect(system_root()) if request.power_mode else machine  # a mode switches cores off
         for state in states:
-            rest = frequencies.cool_down(start_c, clock=watch.clock, progress=progress, root=system_root())
+            rest = frequencies.cool_down(start_c, clock=watch.clock, progress=watch.progress, root=system_root())
             locked = _locked(request, session, state, rest)
             setting = Setting(machine=machine, root=system_root(), clocks=locked, simulated=is_simulated())
             seen = scored(observe(request, target, subject, setting, watch), request, subject.runner, labelled, watch)
             record, stopped = _judged(request, target, seen, watch)
-            found.append(Benched(record=record, path=store.append(record, results), stopped=stopped))
+            keep(record, stopped=stopped)
             start_c = record.thermal.start_c if start_c is None else start_c
             if stopped:
                 break
-    found = _together(found)
-    _answer(found)
-    return found
+
+
+def _stored(record: Record, results: Path, earlier: Sequence[Benched]) -> Path:
+    """The record's file; where it cannot be stored, the error has all records of the request."""
+    try:
+        return store.keep(record, results)
+    except store.ResultsUnwritable as error:
+        error.records = (*(item.record for item in earlier), record)
+        raise
 
 
 def _check_target(request: BenchRequest, target: Target) -> None:
@@ -166,7 +195,13 @@ def _together(found: Sequence[Benched]) -> list[Benched]:
         return list(found)
     records = frequencies.together([item.record for item in found])
     for item, record in zip(found, records, strict=True):
-        store.replace(record, item.path)
+        try:
+            store.replace(record, item.path)
+        except MissingCapability as error:
+            told = f"every record is in {item.path.parent}, without what only all of them tell"
+            lacking = store.ResultsUnwritable(error.what, why=told, do="make room, and repeat for the sensitivity")
+            lacking.records = tuple(records)
+            raise lacking from error
     return [dataclasses.replace(item, record=record) for item, record in zip(found, records, strict=True)]
 
 

@@ -1,20 +1,19 @@
-"""``--host``: files that exist here travel, the command runs there, its records come back whole and checked."""
+"""``--host``: files that exist here travel, the command runs there, what it makes comes back whole and checked."""
 
 from __future__ import annotations
 
-import hashlib
-import re
+import json
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from espdeploy import store
 from espdeploy.devices.ssh import Remote
-from espdeploy.errors import EspdeployError, InputFileError, Interrupted, MissingCapability, ToolFailed
+from espdeploy.errors import EspdeployError, Interrupted, MissingCapability, ToolFailed
 from espdeploy.pipeline.engine_files.passport import passport_path
+from espdeploy.pipeline.remote.home import Home, bring_home, check_home, home_of, redirected, texts_here
 from espdeploy.pipeline.remote.there import There
-from espdeploy.protocols import Progress
+from espdeploy.protocols import Progress, no_progress
 from espdeploy.shell import Completed, tail
 
 #: the other side takes so long a silence for a lost connection, and hears from us several times in it
@@ -30,7 +29,6 @@ _NO_FILES = (
     "--device", "--runtime", "--precision", "--size", "--batch", "--set", "--freq", "--power-mode", "--power-source",
     "--only", "--shapes", "--method", "--results", "--output", "-o", "--trt-cache",
 )  # fmt: skip
-_SUM = re.compile(r"\\?([0-9a-f]{64})[ *]+(\S.*)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,45 +41,70 @@ class Lines:
 
 @dataclass(frozen=True, kw_only=True)
 class Ran:
-    """A command that ended there, and the records that came back."""
+    """A command that ended there, and the files that came back."""
 
     returncode: int
     stdout: str
-    records: tuple[Path, ...] = ()
+    files: tuple[Path, ...] = ()
 
 
 def run_there(remote: Remote, there: There, arguments: Sequence[str], *, lines: Lines, progress: Progress) -> Ran:
     """Run a command on the other side as it was given here.
 
     Every argument that names a file here is sent there first (an engine with its passport); folders, and names that
-    exist only there, stay as they are. ``--results`` is where records come back to.
+    exist only there, stay as they are. Records, and what ``-o`` names, come to where they were meant to be here, and
+    what the other side tells of them names that place.
 
     Raises:
-        MissingCapability: the connection failed or broke.
+        UsageError: the output cannot be a file here.
+        MissingCapability: the connection failed or broke, or there is no room here.
         ToolFailed, InputFileError: a file or a record did not arrive whole.
     """
-    measures = arguments[:1] == ["bench"] and "--dry-run" not in arguments
-    here = Path(_value(arguments, "--results") or "results")
-    if measures:
-        store.probe_writable(here)
+    home = home_of(arguments)
+    check_home(home)
     sent, folders = _sent(remote, arguments, progress)
-    if not measures:
-        done = _start(remote, there.argv(sent, env=_ENV, folders=folders), lines)
-        return Ran(returncode=done.returncode, stdout=done.stdout)
+    if not home.anything:
+        plain = _start(remote, there.argv(sent, env=_ENV, folders=folders), lines)
+        return Ran(returncode=plain.returncode, stdout=plain.stdout)
     folder = remote.make_folder()
-    argv = there.argv(_with_results(sent, folder), env=_ENV, folders=[*folders, folder])
+    if home.output is not None:
+        remote.script(f"mkdir -- {shlex.quote(folder)}/o")
+    names = texts_here(home, folder)
+    argv = there.argv(redirected(sent, home, folder), env=_ENV, folders=[*folders, folder])
+    done: Completed | None = None
     try:
-        done = _start(remote, argv, lines, ended=f"{folder}/{_ENDED}")
-        records = _fetched(remote, folder, here)
+        done = _start(remote, argv, _renamed(lines, names), ended=f"{folder}/{_ENDED}")
+        files = bring_home(remote, home, folder, progress)
     except (MissingCapability, ToolFailed, KeyboardInterrupt) as error:
-        raise _cut_off(error, _saved(remote, there, folder, here)) from error
+        large = done is not None and home.output is not None  # nobody waits for it twice
+        kept = _stays(remote, folder) if large else _saved(remote, there, folder, home)
+        raise _cut_off(error, kept) from error
     except OSError:  # whoever read our output has gone: the record is kept all the same
-        _saved(remote, there, folder, here)
+        _saved(remote, there, folder, home)
         raise
-    if done.returncode == 0 and not records:
-        raise ToolFailed(f"{remote.host} measured, and its record is not there", do="run the same command again")
+    if done.returncode == 0 and not files:
+        made = "measured, and its record" if home.records else "did it, and what it made"
+        raise ToolFailed(f"{remote.host} {made} is not there", do="run the same command again")
     remote.remove(folder)
-    return Ran(returncode=done.returncode, stdout=done.stdout, records=records)
+    return Ran(returncode=done.returncode, stdout=_here(done.stdout, names), files=files)
+
+
+def _renamed(lines: Lines, names: dict[str, str]) -> Lines:
+    """Lines that name what is made by its place here."""
+    return Lines(
+        output=lambda line: lines.output(_here(line, names)), messages=lambda line: lines.messages(_here(line, names))
+    )
+
+
+def _here(text: str, names: dict[str, str]) -> str:
+    """A text of the other side with the places here, as they stand in lines and in JSON."""
+    for there, here in names.items():
+        text = text.replace(_in_json(there), _in_json(here)).replace(there, here)
+    return text
+
+
+def _in_json(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)[1:-1]
 
 
 def _start(remote: Remote, argv: Sequence[str], lines: Lines, *, ended: str | None = None) -> Completed:
@@ -108,24 +131,34 @@ def _start(remote: Remote, argv: Sequence[str], lines: Lines, *, ended: str | No
     return done
 
 
-def _saved(remote: Remote, there: There, folder: str, here: Path) -> str:
-    """Bring home what was complete on the other side when the command was cut off, and say what became of it."""
+def _saved(remote: Remote, there: There, folder: str, home: Home) -> tuple[str, str]:
+    """Bring home what was complete on the other side when the command was cut off; what became of it, and what to do
+    where it could not be brought."""
     wait = f"n=0; while [ ! -e {shlex.quote(folder)}/{_ENDED} ] && [ $n -lt {_END_S} ]; do sleep 1; n=$((n+1)); done"
     try:
         remote.script(wait)  # it ends by itself when our end of its input is gone
         remote.run(there.argv(["--version"], env={}), timeout_s=_END_S)  # any command puts back what a killed one left
-        records = _fetched(remote, folder, here)
+        files = bring_home(remote, home, folder, no_progress)
         remote.remove(folder)
     except EspdeployError:
-        return f"what was complete stays there, in {folder}"
-    return f"what was complete is here: {', '.join(map(str, records))}" if records else "no record was complete"
+        return _stays(remote, folder)
+    if files:
+        return f"what was complete is here: {', '.join(map(str, files))}", ""
+    return f"no {'record' if home.records else 'file'} was complete", ""
 
 
-def _cut_off(error: BaseException, kept: str) -> EspdeployError:
-    """What ended the command on this side, with what became of its records."""
+def _stays(remote: Remote, folder: str) -> tuple[str, str]:
+    """Where it lies on the other side, and what brings it here."""
+    copy = shlex.join(["scp", "-r", f"{remote.host}:{folder}", "."])
+    return f"what was complete stays on {remote.host}, in {folder}", f"when that is mended: {copy}"
+
+
+def _cut_off(error: BaseException, kept: tuple[str, str]) -> EspdeployError:
+    """What ended the command on this side, with what became of its files."""
+    told, do = kept
     if isinstance(error, EspdeployError):
-        return type(error)(error.what, why=f"{error.why}; {kept}" if error.why else kept, do=error.do)
-    return Interrupted("interrupted", why=kept, do="run the same command again")
+        return type(error)(error.what, why=f"{error.why}; {told}" if error.why else told, do=do or error.do)
+    return Interrupted("interrupted", why=told, do=do or "run the same command again")
 
 
 def _sent(remote: Remote, arguments: Sequence[str], progress: Progress) -> tuple[list[str], list[str]]:
@@ -153,50 +186,3 @@ def _put_beside(remote: Remote, path: Path, placed: str) -> None:
     done = remote.script(f"cp -- {shlex.quote(there)} {target}")
     if done.returncode != 0:
         raise ToolFailed(f"{path.name} could not be put beside its engine on {remote.host}", why=tail(done))
-
-
-def _with_results(arguments: Sequence[str], folder: str) -> list[str]:
-    """The arguments with the results going to ``folder``."""
-    kept, skip = [], False
-    for argument in arguments:
-        if skip or argument.startswith("--results="):
-            skip = False
-            continue
-        if argument == "--results":
-            skip = True
-            continue
-        kept.append(argument)
-    return [*kept, "--results", folder]
-
-
-def _value(arguments: Sequence[str], option: str) -> str | None:
-    for position, argument in enumerate(arguments):
-        if argument.startswith(f"{option}="):
-            return argument.partition("=")[2]
-        if argument == option and position + 1 < len(arguments):
-            return arguments[position + 1]
-    return None
-
-
-def _fetched(remote: Remote, folder: str, here: Path) -> tuple[Path, ...]:
-    """Every record of the folder there, its SHA-256 compared and its content read before it is stored here.
-
-    Raises:
-        ToolFailed: one did not arrive whole.
-        InputFileError: one is no record.
-    """
-    listed = remote.script(f'cd {shlex.quote(folder)} && for f in *.json; do [ -f "$f" ] && sha256sum -- "$f"; done')
-    stored = []
-    for match in filter(None, map(_SUM.fullmatch, listed.stdout.splitlines())):
-        done = remote.script(f"cat -- {shlex.quote(folder)}/{shlex.quote(match[2])}", timeout_s=600)
-        content = done.stdout.encode()
-        if hashlib.sha256(content).hexdigest() != match[1]:
-            raise ToolFailed(
-                f"{match[2]} did not arrive whole from {remote.host}", why=tail(done), do="run the same command again"
-            )
-        try:
-            record = store.decode(content)
-        except InputFileError as error:
-            raise InputFileError(f"{match[2]} from {remote.host} is no record", why=error.what, do=error.do) from error
-        stored.append(store.append(record, here))
-    return tuple(stored)

@@ -8,7 +8,6 @@ that it was at, which another with the same device takes over (Dask hands it out
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -18,12 +17,11 @@ from typing import Any
 from espdeploy import __version__, lazy, store
 from espdeploy.artifacts import write_atomic
 from espdeploy.backends.registry import TAKES_MODULES
-from espdeploy.errors import EspdeployError, MissingCapability, ToolFailed
+from espdeploy.errors import EspdeployError, Interrupted, MissingCapability, ToolFailed
 from espdeploy.pipeline.engine_files.cache import engine_cache, writing_to_cache
-from espdeploy.pipeline.machine import journal_folder
 from espdeploy.pipeline.measuring.bench import benchmark
 from espdeploy.pipeline.measuring.targets import exported
-from espdeploy.pipeline.sweeping.plan import request_of
+from espdeploy.pipeline.sweeping.plan import check_files, request_of
 from espdeploy.pipeline.sweeping.run import Outcome, Runner
 from espdeploy.protocols import Progress, no_progress
 from espdeploy.suites import Cell
@@ -49,7 +47,13 @@ def on_cluster(address: str, results: Path, progress: Progress) -> Runner:
             _check_devices(client, left)
             futures = {}
             for cell in left:
-                graph, name = _graph(cell, progress)
+                try:
+                    graph, name = _graph(cell, progress)
+                except Interrupted:
+                    raise
+                except EspdeployError as error:
+                    told(Outcome(cell=cell, error=error, measured=True))
+                    continue
                 future = client.submit(
                     measure_cell, cell, graph, name, __version__,
                     resources={cell.device: 1}, pure=False, key=f"espdeploy-{cell.id}", retries=0,
@@ -65,14 +69,11 @@ def on_cluster(address: str, results: Path, progress: Progress) -> Runner:
 
 
 def measure_cell(cell: Cell, graph: bytes | None, name: str, version: str) -> Answer:
-    """Measure a cell on the machine that this runs on; runs in a worker.
-
-    Nothing else of espdeploy is measured on the machine meanwhile, whichever worker it came through.
-    """
+    """Measure a cell on the machine that this runs on; runs in a worker."""
     if version != __version__:
         return _refusal(f"this worker has espdeploy {__version__}, and the sweep is of {version}")
     try:
-        with tempfile.TemporaryDirectory(prefix="espdeploy-cell-") as folder, _alone():
+        with tempfile.TemporaryDirectory(prefix="espdeploy-cell-") as folder:
             path = _kept(graph, name) if graph is not None else None
             benched = benchmark(request_of(cell, graph=path), Path(folder) / "results", no_progress)
             return {"records": [store.encode(item.record) for item in benched]}
@@ -121,6 +122,7 @@ def _check_devices(client: Any, left: Sequence[Cell]) -> None:
 
 def _graph(cell: Cell, progress: Progress) -> tuple[bytes | None, str]:
     """The network as a graph, for a board needs neither PyTorch nor the weights; None for runtimes of PyTorch's own."""
+    check_files(cell)
     request = request_of(cell).target
     if request.model is None or (cell.runtime or "") in TAKES_MODULES:
         return None, ""
@@ -136,22 +138,6 @@ def _kept(graph: bytes, name: str) -> Path:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomic(path, graph)
     return path
-
-
-@contextlib.contextmanager
-def _alone() -> Iterator[None]:
-    """One measurement at a time on a machine; the lock goes with the process that holds it."""
-    folder = journal_folder().parent
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / "measuring.lock").open("w")
-    except OSError as error:
-        raise MissingCapability(
-            f"cannot write to {folder}: {error.strerror}", do="set ESPDEPLOY_STATE to a folder that can be written"
-        ) from error
-    with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _outcome(cell: Cell, future: Any, results: Path) -> Outcome:
@@ -174,7 +160,7 @@ def _outcome(cell: Cell, future: Any, results: Path) -> Outcome:
         return Outcome(cell=cell, error=kind(told["what"], why=told["why"], do=told["do"]), measured=True)
     records = tuple(store.decode(content) for content in answer["records"])
     for record in records:
-        store.append(record, results)
+        store.keep(record, results)
     return Outcome(cell=cell, records=records, measured=True)
 
 

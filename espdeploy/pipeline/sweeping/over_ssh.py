@@ -15,7 +15,7 @@ from espdeploy.errors import AnswerIsNo, EspdeployError, Interrupted, MissingCap
 from espdeploy.pipeline.measuring.targets import exported
 from espdeploy.pipeline.remote.run import Lines, Ran, run_there
 from espdeploy.pipeline.remote.there import There
-from espdeploy.pipeline.sweeping.plan import command_of, request_of
+from espdeploy.pipeline.sweeping.plan import check_files, command_of, request_of
 from espdeploy.pipeline.sweeping.run import Outcome, Runner
 from espdeploy.protocols import Progress
 from espdeploy.suites import Cell
@@ -59,6 +59,7 @@ def on_host(remote: Remote, there: There, results: Path, messages: Callable[[str
 
 def _graph(cell: Cell, progress: Progress) -> Path | None:
     """The network's file on this side; None for runtimes of PyTorch's own."""
+    check_files(cell)
     request = request_of(cell).target
     if request.model is None or (cell.runtime or "") in TAKES_MODULES:
         return None
@@ -72,7 +73,7 @@ def _outcome(cell: Cell, ran: Ran) -> Outcome:
     if ran.returncode != 0:
         return Outcome(cell=cell, error=_error(ran), measured=True)
     records = []
-    for path in ran.records:
+    for path in ran.files:
         record = dataclasses.replace(store.read_folder(path).records[0], cell=cell.id, command=command_of(cell))
         store.replace(record, path)
         records.append(record)

@@ -63,13 +63,31 @@ def plan(suite: Suite, results: Path, *, only: Sequence[str] = ()) -> list[Plann
     return [Planned(cell=cell, records=_complete(cell, found.get(cell.id, []))) for cell in chosen]
 
 
+def check_files(cell: Cell) -> None:
+    """Whether the files that a cell names are there; asked for each cell alone, for a missing one costs its cell only.
+
+    Raises:
+        InputFileError: one is not; says where it was looked for.
+    """
+    written = {cell.model.name: cell.network if cell.model.name.endswith(".onnx") else None}
+    if cell.model.weights is not None:
+        written[cell.model.weights] = cell.weights
+    for name, path in written.items():
+        if path is not None and not Path(path).is_file():
+            raise InputFileError(
+                f"{path} does not exist",
+                why="" if Path(name).is_absolute() else "a path in a suite starts at the folder of the suite's file",
+                do=f"put it there, or change {name} in the suite",
+            )
+
+
 def request_of(cell: Cell, *, graph: Path | None = None) -> BenchRequest:
     """What ``bench`` is asked for; ``graph`` is the network's ONNX file where that is there already."""
     run = cell.run
     model = ModelSpec(
-        name=cell.model.name,
+        name=cell.network,
         settings={key: str(value) for key, value in cell.model.set.items()},
-        weights=Path(cell.model.weights) if cell.model.weights else None,
+        weights=Path(cell.weights) if cell.weights else None,
     )
     return BenchRequest(
         target=TargetRequest(
@@ -105,11 +123,11 @@ def request_of(cell: Cell, *, graph: Path | None = None) -> BenchRequest:
 def command_of(cell: Cell, *, graph: Path | None = None) -> str:
     """The command line that measures a cell alone; ``graph`` is the network's ONNX file where that is there already."""
     run = cell.run
-    words = ["espdeploy", "bench", *([str(graph)] if graph else ["--model", cell.model.name])]
+    words = ["espdeploy", "bench", *([str(graph)] if graph else ["--model", cell.network])]
     for key, value in sorted(cell.model.set.items()) if graph is None else ():
         words += ["--set", f"{key}={value}"]
     options = {
-        "--weights": None if graph else cell.model.weights,
+        "--weights": None if graph else cell.weights,
         "--device": cell.device,
         "--runtime": cell.runtime,
         "--precision": cell.precision,

@@ -9,7 +9,7 @@ from pathlib import Path
 from espdeploy import store
 from espdeploy.errors import EspdeployError, Interrupted
 from espdeploy.pipeline.measuring.bench import benchmark
-from espdeploy.pipeline.sweeping.plan import Planned, request_of
+from espdeploy.pipeline.sweeping.plan import Planned, check_files, request_of
 from espdeploy.protocols import Progress
 from espdeploy.records import Record
 from espdeploy.suites import Cell
@@ -41,7 +41,8 @@ def sweep(
         measure: how cells are measured; None: here, one by one.
 
     Raises:
-        MissingCapability: the folder cannot be written, or the cluster cannot be used.
+        MissingCapability: the folder takes no more records (one that was just made is kept elsewhere, and said), or the
+            cluster cannot be used.
         KeyboardInterrupt: in the middle; what was measured stays.
     """
     store.probe_writable(results)
@@ -69,8 +70,9 @@ def _here(results: Path, progress: Progress) -> Runner:
 
 def _one(cell: Cell, results: Path, progress: Progress) -> Outcome:
     try:
+        check_files(cell)
         benched = benchmark(request_of(cell), results, progress)
-    except Interrupted:
+    except (Interrupted, store.ResultsUnwritable):  # it would be the same for every cell that is left
         raise
     except EspdeployError as error:
         return Outcome(cell=cell, error=error, measured=True)

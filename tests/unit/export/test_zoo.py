@@ -59,6 +59,14 @@ def test_the_export_is_equal(written: Write, name: str, size: str, opset: int) -
     assert made.exported.parity.argmax_agreement_pct is not None
 
 
+@pytest.mark.parametrize("name", IMAGE_NETWORKS)
+def test_both_exporters_name_the_modules_alike(written: Write, name: str) -> None:
+    """Or a profile on a TX2 could not be set beside one on a desktop GPU."""
+    graphs = [onnx.load(written(name, opset=opset, size="96x64").path).graph for opset in OPSETS]
+    older, newer = ({node.name.rpartition("/")[0] for node in graph.node} - {""} for graph in graphs)
+    assert older == newer
+
+
 @pytest.mark.parametrize("opset", OPSETS)
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("name", IMAGE_NETWORKS)
