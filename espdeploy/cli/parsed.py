@@ -130,11 +130,17 @@ def _calls(output: Output, document: _Document, top: int) -> bool:
     return shown
 
 
+def _verdict(output: Output, document: _Document) -> None:
+    """Of a log; what trtexec exports beside it holds times of layers alone, and no verdict to miss."""
+    passed = {True: "passed", False: "failed", None: "not told whether it passed"}[document["passed"]]
+    if document["passed"] is not None or document["version"] or document["gpu_compute_ms"]:
+        output.line(f"trtexec {document['version'] or ''}: {passed}".replace(" :", ":"))
+
+
 def _trtexec(output: Output, document: _Document) -> bool:
     if document["kind"] != "trtexec":
         return False
-    passed = {True: "passed", False: "failed", None: "not told whether it passed"}[document["passed"]]
-    output.line(f"trtexec {document['version'] or ''}: {passed}".replace(" :", ":"))
+    _verdict(output, document)
     names = {"latency_ms": "latency", "gpu_compute_ms": "GPU compute", "enqueue_ms": "enqueue"}
     rows = [
         [text, *(units.significant(document[key].get(figure), 4) for figure in _FIGURES)]

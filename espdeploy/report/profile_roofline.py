@@ -42,7 +42,7 @@ def figure(profile: ProfileDocument, anchor: str) -> Figure | None:
 def why_none(profile: ProfileDocument) -> str:
     """Why no roofline is drawn."""
     if profile.roofline is None:
-        return "no roofline: the document holds none"
+        return "no roofline: it takes the network's ONNX file beside the engine, and a device whose peaks are known"
     told = profile.roofline
     needed = {
         "peak_gflops": told.peak_gflops,
