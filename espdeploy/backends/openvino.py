@@ -60,7 +60,7 @@ class OpenVinoRunner:
         runtime = lazy.require("openvino", extra="cpu")
         model = _read(runtime, self._path)
         self._metadata = _metadata(model)
-        self._compiled = _compile(runtime, model, self._spec)
+        self._compiled = _compile(model, self._spec)
         self._request = self._compiled.create_infer_request()
         return self
 
@@ -115,6 +115,20 @@ class OpenVinoRunner:
         return functools.partial(request.infer, share_inputs=True, share_outputs=True)
 
 
+@functools.cache
+def core() -> Any:
+    """OpenVINO's ``Core``, one for the whole life of the process.
+
+    The CPU plug-in of 2026.4 gives the thread a stack of its own for signal handlers and takes it away with its Core.
+    Of two that live at the same time, the second to go puts back the first one's stack, which is no longer there: the
+    next signal, such as Ctrl-C, is a segmentation fault, and clocks stay as they are.
+
+    Raises:
+        MissingCapability: openvino is not installed.
+    """
+    return lazy.require("openvino", extra="cpu").Core()
+
+
 def _read(runtime: ModuleType, path: Path) -> Any:
     unknown = unknown_opset(path)
     if unknown is not None:  # openvino would read it as the newest that it knows
@@ -123,7 +137,7 @@ def _read(runtime: ModuleType, path: Path) -> Any:
             do="export it again with --opset 20, or pip install -U onnx openvino",
         )
     try:
-        return runtime.Core().read_model(path)
+        return core().read_model(path)
     except RuntimeError as error:
         why = _last_line(error)
         advice = "check that it is an ONNX file; export it again, with a lower --opset if the reader is older"
@@ -148,10 +162,10 @@ def compiled_file(runtime: ModuleType, path: Path, spec: RunSpec, **settings: st
     Raises:
         InputFileError, MissingCapability, ToolFailed: as entering the runner does.
     """
-    return _compile(runtime, _read(runtime, path), spec, **settings)
+    return _compile(_read(runtime, path), spec, **settings)
 
 
-def _compile(runtime: ModuleType, model: Any, spec: RunSpec, **settings: str) -> object:
+def _compile(model: Any, spec: RunSpec, **settings: str) -> object:
     hint = _HINTS[spec.precision]
     config = {
         "PERFORMANCE_HINT": "LATENCY",
@@ -161,13 +175,13 @@ def _compile(runtime: ModuleType, model: Any, spec: RunSpec, **settings: str) ->
         **settings,
     }
     try:
-        compiled = runtime.Core().compile_model(model, _DEVICE, config)
+        compiled = core().compile_model(model, _DEVICE, config)
     except RuntimeError as error:
         raise ToolFailed("openvino cannot compile the network for this CPU", why=_last_line(error)) from error
     active = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
     active = _HINT_TYPES.get(active, active)
     if active != hint:
-        have = ", ".join(str(item) for item in runtime.Core().get_property(_DEVICE, "OPTIMIZATION_CAPABILITIES"))
+        have = ", ".join(str(item) for item in core().get_property(_DEVICE, "OPTIMIZATION_CAPABILITIES"))
         raise MissingCapability(
             f"openvino computes in {active} where {hint} was asked for",
             why=f"what it has for this CPU: {have}",

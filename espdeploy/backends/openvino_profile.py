@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from espdeploy import lazy
 from espdeploy.backends.kernel_times import Kernel, NodeNames, by_node
+from espdeploy.backends.openvino import core
 from espdeploy.errors import ToolFailed, UsageError
 
 if TYPE_CHECKING:
@@ -47,9 +47,8 @@ def node_times_ms(path: Path, feed: Mapping[str, Tensor], *, precision: str = "f
         "INFERENCE_PRECISION_HINT": _HINTS[precision],
         "PERF_COUNT": "YES",
     }
-    runtime = lazy.require("openvino", extra="cpu")
     try:
-        compiled = runtime.Core().compile_model(str(path), "CPU", config)
+        compiled = core().compile_model(str(path), "CPU", config)
         times_ms = _kernel_times_ms(compiled.create_infer_request(), dict(feed))
     except RuntimeError as error:
         why = (str(error).strip().splitlines() or [type(error).__name__])[-1]

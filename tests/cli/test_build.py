@@ -38,9 +38,9 @@ def table(run: Run, small_onnx: Path, images: Path) -> Path:
 
 
 def capabilities() -> list[str]:
-    import openvino
+    from espdeploy.backends.openvino import core as shared_core
 
-    return [str(item) for item in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")]
+    return [str(item) for item in shared_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")]
 
 
 def test_int8_is_built_where_convolutions_really_run_in_int8(run: Run, small_onnx: Path, table: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -59,8 +61,10 @@ def test_outputs_of_earlier_runs_stay_as_they_were(conv_onnx: Path) -> None:
 
 
 def test_openvino_computes_bf16_only_when_it_is_asked_for(conv_onnx: Path) -> None:
-    openvino = pytest.importorskip("openvino")
-    if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+    pytest.importorskip("openvino")
+    from espdeploy.backends.openvino import core as shared_core
+
+    if "BF16" not in shared_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         pytest.skip("this processor has no bf16 units")
     image = {"input": np.random.default_rng(3).standard_normal((1, 3, 16, 24), dtype=np.float32)}
     outputs = {}
@@ -133,3 +137,37 @@ def test_an_unknown_runtime_names_the_nearest(conv_onnx: Path) -> None:
 def test_a_precision_that_the_runtime_lacks_is_refused(runtime: str, precision: str, conv_onnx: Path) -> None:
     with pytest.raises(UsageError, match=precision):
         open_runner(FileSource(path=conv_onnx), RunSpec(runtime=runtime, precision=precision, threads=1))
+
+
+#: two runners at once, the first closed first, and then what Ctrl-C is
+_SIGNALLED = """
+import gc, signal, sys
+import subprocess
+import sys
+from pathlib import Path
+from espdeploy.backends.registry import open_runner
+from espdeploy.backends.source import FileSource
+from espdeploy.specs import RunSpec
+source = FileSource(path=Path(sys.argv[1]))
+first, second = (open_runner(source, RunSpec(runtime="openvino", threads=1)) for _ in range(2))
+first.__enter__(), second.__enter__()
+first.__exit__(None, None, None)
+second.__exit__(None, None, None)
+del first, second
+gc.collect()
+signal.signal(signal.SIGTERM, lambda *_: print("heard"))
+signal.raise_signal(signal.SIGTERM)
+"""
+
+
+def test_a_signal_after_openvino_is_heard(conv_onnx: Path) -> None:
+    """OpenVINO itself leaves the stack for signal handlers in memory that it has given back."""
+    pytest.importorskip("openvino")
+    done = subprocess.run(
+        [sys.executable, "-X", "faulthandler", "-c", _SIGNALLED, str(conv_onnx)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "heard\n"), done.stderr

@@ -16,9 +16,9 @@ Answer = Callable[[onnx.ModelProto], np.ndarray]
 
 
 def in_openvino(model: onnx.ModelProto) -> np.ndarray:
-    import openvino
+    from espdeploy.backends.openvino import core as shared_core
 
-    core = openvino.Core()
+    core = shared_core()
     read = core.read_model(model.SerializeToString())
     return core.compile_model(read, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(FEED)[0]
 

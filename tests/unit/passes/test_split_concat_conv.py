@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import openvino
 import pytest
 from onnx import helper, numpy_helper, parser
 
 from espdeploy import export
+from espdeploy.backends.openvino import core as shared_core
 from espdeploy.networks.build import build
 from espdeploy.passes import apply, pipeline_for, split_concat_conv
 from espdeploy.quantize.qdq import quantize
@@ -184,7 +184,7 @@ def test_espnet_has_one_and_computes_the_same(run) -> None:
 
 
 def answers_of_openvino(model: onnx.ModelProto, feed: np.ndarray) -> np.ndarray:
-    core = openvino.Core()
+    core = shared_core()
     read = core.read_model(model.SerializeToString())
     compiled = core.compile_model(read, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     return compiled.create_infer_request().infer([feed])[0].copy()

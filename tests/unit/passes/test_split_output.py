@@ -72,13 +72,13 @@ def test_of_any_batch(body, side, chosen, build, equal) -> None:
 @pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="openvino is not installed")
 @pytest.mark.parametrize(("body", "side", "chosen"), [(DIRECT, 48, PASS), (RESIZED, 96, PASS_RESIZED)])
 def test_in_openvino_for_which_it_is_meant(body, side, chosen, build, run) -> None:
-    import openvino
+    from espdeploy.backends.openvino import core as shared_core
 
     for inputs, feed in ((IMAGE, FEED), (IMAGES, FEEDS)):
         model = build(body, weights(20), inputs=inputs, outputs=outputs(20, side, "n"))
         expected = run(model, feed)[0]
-        changed = openvino.Core().read_model(chosen.run(model).model.SerializeToString())
-        compiled = openvino.Core().compile_model(changed, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        changed = shared_core().read_model(chosen.run(model).model.SerializeToString())
+        compiled = shared_core().compile_model(changed, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
         np.testing.assert_allclose(compiled(feed)[0], expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
 

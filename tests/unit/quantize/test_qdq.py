@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime
-import openvino
 import pytest
 from onnx import helper, numpy_helper, parser
 
 from espdeploy.accuracy.images import preprocess, read_rgb
 from espdeploy.artifacts import ModelCard
+from espdeploy.backends.openvino import core as shared_core
 from espdeploy.errors import InputFileError, UsageError
 from espdeploy.quantize.algorithms import mse
 from espdeploy.quantize.qdq import quantizable, quantize
@@ -33,7 +33,7 @@ def run(model: onnx.ModelProto, *, optimized: bool = False, **feed: np.ndarray) 
 
 
 def run_openvino(model: onnx.ModelProto, **feed: np.ndarray) -> list[np.ndarray]:
-    core = openvino.Core()
+    core = shared_core()
     read = core.read_model(model.SerializeToString())
     compiled = core.compile_model(read, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     return [tensor.copy() for tensor in compiled.create_infer_request().infer(feed).to_tuple()]

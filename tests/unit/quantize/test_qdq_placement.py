@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import onnxruntime
-import openvino
 import pytest
 from onnx import numpy_helper, parser
 
+from espdeploy.backends.openvino import core as shared_core
 from espdeploy.quantize.qdq import quantize
 
 
@@ -21,7 +21,7 @@ def run(model: onnx.ModelProto, *, optimized: bool = False, **feed: np.ndarray) 
 
 
 def run_openvino(model: onnx.ModelProto, **feed: np.ndarray) -> np.ndarray:
-    core = openvino.Core()
+    core = shared_core()
     read = core.read_model(model.SerializeToString())
     compiled = core.compile_model(read, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     return compiled.create_infer_request().infer(feed)[0].copy()
