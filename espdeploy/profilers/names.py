@@ -21,6 +21,9 @@ LONGEST_SHORT = 96
 _LONGEST = 2048
 _NOWHERE = re.compile(r"(?:\(anonymous namespace\)|<unnamed>|\{anonymous\}|_GLOBAL__N__?\w*|<unnamed-namespace>)::")
 _SIGNATURE = re.compile(r"[<(]")
+#: what stands round a function's own name and may hold brackets itself
+_ROUND = re.compile(r"\(anonymous namespace\)|<unnamed>|\[clone [^\]]*\]")
+_OWN_WORD = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]*$")
 _NO_NAME = re.compile(r":{3,}")
 _OPEN, _CLOSED = frozenset("<([{"), frozenset(">)]}")
 #: the sign of an operator is part of its name
@@ -191,3 +194,16 @@ def _scanned(text: str) -> Parts:
     function = _NO_NAME.sub("::", "".join(plain)).strip(": ")
     parameters = text[end:].removesuffix(" const").removesuffix(")")
     return Parts(function=function or text, arguments="".join(arguments).strip(), parameters=parameters)
+
+
+def own_word(kernel: str) -> str:
+    """The function's own name, for a regular expression that picks a kernel, and with it all its instantiations.
+
+    ``void ns::gemm<float, int=4>(float const *)`` is ``gemm``; of a name that has no such word, dots stand for what
+    would mean something in an expression.
+    """
+    text = _ROUND.sub("", kernel).strip()
+    word = _OWN_WORD.search(_SIGNATURE.split(text, maxsplit=1)[0].strip())
+    if word is not None and word[0] != "operator":
+        return word[0]
+    return re.sub(r"[^A-Za-z0-9_]", ".", text) or "."

@@ -81,6 +81,9 @@ def test_a_dry_run_shows_the_commands_and_runs_nothing(engine: Path, tmp_path: P
     layers = run("profile", engine, "--device", "tx2", "--tool", "trtexec", "--dry-run", "--json").document["steps"]
     assert "--exportProfile=profile/layers.json" in layers[1]["command"]
     assert not (tmp_path / "profile").exists()
+    assert_contract_error(
+        run("profile", "none.engine", "--device", "tx2", "--dry-run"), 2, "none.engine does not exist"
+    )
 
 
 def test_layers_and_counters_and_a_record_explain_a_run(engine: Path, tmp_path: Path, run: Run) -> None:
@@ -133,6 +136,19 @@ def test_a_profile_knows_the_network_that_its_engine_was_built_of(engine: Path, 
     assert (own["macs"], own["bytes"]) == (whole["macs"], whole["bytes"])
     onnx.write_bytes(onnx.read_bytes() + b"\x00")
     assert roofline() is None
+
+
+def test_a_board_without_the_onnx_package_is_profiled_all_the_same(
+    engine: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    ran = run("profile", engine, "--device", "tx2", "--inferences", "2", "--kernels", "none")
+    assert ran.code == 0, ran.err
+    (kept,) = (tmp_path / "results").glob("*.profile.json")
+    document = json.loads(kept.read_text())
+    assert document["explanation"]["limits"]
+    assert document["explanation"]["roofline"] is None
+    assert any("the network was left aside: the Python package onnx" in note for note in document["notes"])
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,7 @@ def _may_set_mode(root: Path) -> bool:
 def _nvml(library: nvml.Library) -> ClockCheck:
     name = "setting the GPU clock"
     try:
-        with nvml.opened(library or nvml.library_here()) as gpu:
+        with nvml.opened(library or nvml.installed_library()) as gpu:
             now_mhz, steps = gpu.now_mhz(), gpu.steps_mhz
     except EspdeployError as error:
         return ClockCheck(name=name, state=MISSING, found=error.what, hint=error.do)

@@ -101,7 +101,7 @@ class NvmlGpu:
             raise _refused(self._library, question.__name__, error) from error
 
 
-def library_here() -> Library:
+def installed_library() -> Library:
     """nvidia-ml-py.
 
     Raises:

@@ -122,7 +122,7 @@ def _put_back_mode(mode: Mode | None, root: Path) -> str | None:
 
 
 def _release(gpu: str, library: nvml.Library) -> str:
-    with nvml.opened(library or nvml.library_here(), gpu) as found:
+    with nvml.opened(library or nvml.installed_library(), gpu) as found:
         found.release()
     return f"the clock of {gpu} floats again"
 

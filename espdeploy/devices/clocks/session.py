@@ -226,7 +226,7 @@ def _gpu_of(
         return devfreq.find(profile, root, clock)
     if profile.kind == "desktop":
         with contextlib.suppress(MissingCapability):
-            return stack.enter_context(nvml.opened(library or nvml.library_here()))
+            return stack.enter_context(nvml.opened(library or nvml.installed_library()))
     return None
 
 

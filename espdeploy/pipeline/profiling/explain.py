@@ -90,7 +90,7 @@ def _one(given: Given, network: Network | None, request: ExplainRequest) -> dict
             *_about_runs(given),
             *((_FOREIGN,) if foreign else ()),
             *roofed.notes,
-            *_assumed_precision(given, request, roofed),
+            *_assumed_precision(given, request, roofed, setting),
             *told.notes,
             *_about_layers(layers, time_ms),
         ],
@@ -104,12 +104,11 @@ def _is_foreign(layers: Layers | None, network: Network | None) -> bool:
     return any(not is_made_up(word) for layer in layers.layers for word in layer.words)
 
 
-def _assumed_precision(given: Given, request: ExplainRequest, roofed: Roofed) -> tuple[str, ...]:
+def _assumed_precision(given: Given, request: ExplainRequest, roofed: Roofed, setting: Setting) -> tuple[str, ...]:
     """Peaks and bytes rest on the precision: where only the graph tells it, the engine may have another."""
     if roofed.roofline is None or given.onnx is None or given.record is not None or request.precision is not None:
         return ()
-    own = _declared(given.onnx)
-    return (f"the roofline takes the run for {own}, as the ONNX file is (--precision says another)",)
+    return (f"the roofline takes the run for {setting.precision}, as the ONNX file is (--precision says another)",)
 
 
 def _about_runs(given: Given) -> list[str]:

@@ -11,7 +11,7 @@ import msgspec
 
 from espdeploy import store
 from espdeploy.artifacts import sha256_of, utc_now, write_atomic
-from espdeploy.errors import InputFileError, UsageError
+from espdeploy.errors import InputFileError, MissingCapability, UsageError
 from espdeploy.pipeline.engine_files.passport import read_passport
 from espdeploy.pipeline.profiling.explain import ExplainRequest, explain
 from espdeploy.pipeline.profiling.profile import Profiled, ProfileRequest
@@ -30,13 +30,15 @@ def keep(done: Profiled, request: ProfileRequest, results: Path) -> Path:
     named = engine.name if engine is not None else "network"
     passport = read_passport(engine) if engine is not None else None
     card = passport.card if passport is not None else None
+    explanation, missing = _explanation(done, request)
     document: dict[str, Any] = {
         **done.document,
+        "notes": [*done.document["notes"], *missing],
         "model": card.name if card is not None else Path(named).stem,
         "engine": named,
         "device": request.target.profile.name,
         "created": utc_now(),
-        "explanation": _explanation(done, request),
+        "explanation": explanation,
     }
     stamp = re.sub(r"\D", "", str(document["created"]))[:14]
     stem = _IN_NAMES.sub("-", f"{stamp}_{named}_{document['device']}_{document['kind']}")
@@ -63,20 +65,29 @@ def graph_of(engine: Path) -> Path | None:
     return None
 
 
-def _explanation(done: Profiled, request: ProfileRequest) -> dict[str, Any] | None:
-    """What the files say limits the run; None where they do not belong to one picture."""
+def _explanation(done: Profiled, request: ProfileRequest) -> tuple[dict[str, Any] | None, tuple[str, ...]]:
+    """What the files say limits the run, and what is missing of it; a board may lack the package that reads graphs."""
+    graph = None if request.target.engine is None else graph_of(request.target.engine)
+    try:
+        return _explained(done, request, graph), ()
+    except MissingCapability as error:
+        missing = f"the network was left aside: {error.what}"
+    except (UsageError, InputFileError) as error:
+        return None, (f"nothing is said of what limits the run: {error.what}",)
+    try:
+        return _explained(done, request, None), (missing,)
+    except (UsageError, InputFileError) as error:
+        return None, (missing, f"nothing is said of what limits the run: {error.what}")
+
+
+def _explained(done: Profiled, request: ProfileRequest, graph: Path | None) -> dict[str, Any]:
     engine = request.target.engine
     passport = None if engine is None else read_passport(engine)
-    graph = None if engine is None else graph_of(engine)
-    targets = [str(path) for path in (*done.files, *(() if graph is None else (graph,)))]
-    try:
-        return explain(
-            ExplainRequest(
-                targets=tuple(targets),
-                device=request.target.profile.name,
-                precision=None if passport is None else passport.precision,
-                shares_pct=None if passport is None else passport.precision_share_pct,
-            )
+    return explain(
+        ExplainRequest(
+            targets=tuple(str(path) for path in (*done.files, *(() if graph is None else (graph,)))),
+            device=request.target.profile.name,
+            precision=None if passport is None else passport.precision,
+            shares_pct=None if passport is None else passport.precision_share_pct,
         )
-    except (UsageError, InputFileError):
-        return None
+    )

@@ -20,7 +20,7 @@ from espdeploy.backends.trtexec.tool import Tool
 from espdeploy.errors import EspdeployError, MissingCapability, ToolFailed, UsageError
 from espdeploy.pipeline.building.builders import TRTEXEC as TRTEXEC_RUNTIME
 from espdeploy.pipeline.building.builders import choose_builder
-from espdeploy.pipeline.engine_files.opening import check_is_here
+from espdeploy.pipeline.engine_files.opening import check_is_here, examine
 from espdeploy.pipeline.engine_files.passport import read_passport
 from espdeploy.pipeline.machine import is_simulated, system_root
 from espdeploy.pipeline.measuring.request import Step
@@ -69,10 +69,11 @@ def steps(request: ProfileRequest) -> list[Step]:
     """What would be done, with each command; nothing is run.
 
     Raises:
-        UsageError, MissingCapability: as :func:`profile` finds out before it begins.
+        UsageError, InputFileError, MissingCapability: as :func:`profile` finds out before it begins.
     """
     tool = _checked(request)
     engine = _engine(request)
+    examine(engine, request.target.profile, request.target.precision)
     found = [Step(what=f"check that this machine is the {request.target.profile.name}, and open {engine}")]
     planned: Tool | None = None
     told = ""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from espdeploy.errors import UsageError
+from espdeploy.profilers.names import own_word
 from espdeploy.profilers.vocabulary import ncu_counters
 
 #: no marks of thousands in figures
@@ -21,8 +22,6 @@ _COUNTER = re.compile(r"[A-Za-z][A-Za-z0-9_.:]{0,199}")
 _RELEASE = re.compile(r"^Version (20\d\d)\.(\d{1,2})\b", re.MULTILINE)
 #: from here on a regular expression is marked: until then -k was --kernel-regex
 _MARKED = (2021, 1)
-_ANONYMOUS = re.compile(r"\(anonymous namespace\)|<unnamed>|\[clone [^\]]*\]")
-_WORD = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]*$")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,22 +93,13 @@ def kernel_scope(kernels: tuple[str, ...], *, release: tuple[int, ...] = _MARKED
     instantiations.
     """
     mark = "regex:" if release >= _MARKED else ""
-    return f"{mark}^({'|'.join(dict.fromkeys(_own_name(kernel) for kernel in kernels))})$"
+    return f"{mark}^({'|'.join(dict.fromkeys(own_word(kernel) for kernel in kernels))})$"
 
 
 def release_of(said: str) -> tuple[int, ...] | None:
     """The release that ``ncu --version`` prints; None where it prints none."""
     match = _RELEASE.search(said)
     return (int(match[1]), int(match[2])) if match else None
-
-
-def _own_name(kernel: str) -> str:
-    text = _ANONYMOUS.sub("", kernel).strip()
-    head = re.split(r"[<(]", text, maxsplit=1)[0].strip()
-    word = _WORD.search(head)
-    if word is not None and word[0] != "operator":
-        return word[0]
-    return re.sub(r"[^A-Za-z0-9_]", ".", text) or "."
 
 
 def _check(plan: NcuPlan) -> None:

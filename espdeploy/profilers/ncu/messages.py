@@ -7,8 +7,8 @@ in which no kernel could be profiled may end with the program's own.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
+from espdeploy.profilers.failures import first_known, known
 from espdeploy.profilers.values import ToolMessage
 
 _MOST, _LONGEST = 50, 1000
@@ -18,116 +18,105 @@ _PASSES = re.compile(r" - (?P<passes>\d{1,4}) pass")
 _TIMES = "take times with nsys (espdeploy profile --tool nsys)"
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Known:
-    pattern: re.Pattern[str]
-    code: str
-    do: str
-
-
-def _known(pattern: str, code: str, do: str) -> _Known:
-    return _Known(pattern=re.compile(pattern), code=code, do=do)
-
-
 _FAILURES = (
-    _known(
+    known(
         r"ERR_NVGPUCTRPERM|does not have permission to (?:access|profile)",
         "no_permission",
         "run the same command with sudo and absolute paths, or let every user read the counters: write"
         ' "options nvidia NVreg_RestrictProfilingToAdminUsers=0" to /etc/modprobe.d/nvidia-profiling.conf on the host'
         " and reboot it; a container needs --cap-add=SYS_ADMIN",
     ),
-    _known(
+    known(
         r"ERR_NVCMPGPU|Crypto Mining|active SLI group|Subsystem for Linux"
         r"|onfidential computing|rotected memory mode",
         "unsupported_gpu",
         f"profile on a GPU, and in a mode, that NVIDIA lets profilers into; {_TIMES}",
     ),
-    _known(
+    known(
         r"Profiling is not supported on (?:this device|device \d+)|GPU is not supported|device is not supported",
         "unsupported_gpu",
         "up to compute capability 7.2 read counters with nvprof (espdeploy profile --tool nvprof), for a newer GPU"
         " install a newer Nsight Compute: ncu --list-chips tells what this one knows",
     ),
-    _known(
+    known(
         r"driver resource was unavailable|concurrently collecting profiling data|Error in trying to lock file",
         "driver_busy",
         "stop what else reads this GPU's counters: DCGM (dcgmi profile --pause), another ncu, nsys with --gpu-metrics,"
         " and then repeat",
     ),
-    _known(
+    known(
         r"driver is not compatible|failed to connect to the CUDA driver|Insufficient driver version"
         r"|Failed to load the driver|driver version is insufficient",
         "no_driver",
         "check that nvidia-smi (on a Jetson: tegrastats) sees the GPU and that its driver is not older than this"
         " Nsight Compute; a container needs --gpus all (on a Jetson: --runtime nvidia)",
     ),
-    _known(
+    known(
         r"No (?:kernels|ranges|\w+) were profiled",
         "no_kernels",
         "profile the process that uses the GPU: --target-processes all where a script starts it, a --kernel-name that"
         " fits, and no --profile-from-start off unless the program calls cudaProfilerStart",
     ),
-    _known(
+    known(
         r"terminated before first instrumented API call|No attachable process",
         "no_kernels",
         "run the program without ncu to see that it uses the GPU; a static CUDA runtime before 10.0 cannot be profiled",
     ),
-    _known(
+    known(
         r"LaunchFailed|Unknown ?Error|Failed to profile|Failed to prepare kernel|LaunchTimeout|IllegalAddress",
         "gpu_failed",
         "run the program without ncu and under compute-sanitizer; if both end well, ask for fewer metrics, or use"
         " --replay-mode application",
     ),
-    _known(
+    known(
         r"OutOfMemory|[Oo]ut of memory|not enough memory",
         "out_of_memory",
         "repeat with --replay-mode application, which keeps no copy of the GPU's memory, or with a smaller batch",
     ),
-    _known(
+    known(
         r"Failed to find metric|No metrics to collect"
         r"|[Mm]etric .*(?:not found|not supported|cannot be collected|does not exist)",
         "unknown_metric",
         "leave it out: ncu --query-metrics lists what this GPU has; GPUs of Jetsons have no dram__ counters",
     ),
-    _known(
+    known(
         r"application returned an error code",
         "application_failed",
         "run the program without ncu and mend what it reports; the launches up to there may be incomplete",
     ),
-    _known(
+    known(
         r"Received signal|terminate.? (?:by|with) signal",
         "application_killed",
         "let the program end by itself: fewer inferences, --launch-count and --kernel-name bound the time",
     ),
-    _known(
+    known(
         r"Missing executable|not an executable binary|appears to be a shell script"
         r"|Launching the target application failed",
         "no_application",
         "give the program with its path, and put an interpreter before a script, with --target-processes all",
     ),
-    _known(
+    known(
         r"No space left on device",
         "disk_full",
         "free space where the log and TMPDIR are, or name others: espdeploy profile -o DIR, TMPDIR=DIR",
     ),
-    _known(
+    known(
         r"Failed to create temporary file|access the temporary directory"
         r"|Failed to save the report|Could not open report",
         "file_refused",
         "name a writable folder in TMPDIR and a writable file in --export or --log-file, with --force-overwrite",
     ),
-    _known(
+    known(
         r"Failed to load report file|report file is invalid|Report file is invalid",
         "invalid_profile",
         "record again, or read the report with the ncu that wrote it or a newer one",
     ),
-    _known(
+    known(
         r"Failed to connect to (?:process|host)|Failed to start (?:the profiler|comm)|Failed to create profiling",
         "internal_error",
         "repeat with another --port, a writable TMPDIR and no second ncu on this machine",
     ),
-    _known(
+    known(
         r"[Uu]nrecognised option|[Uu]nrecognized option|Failed to parse options|required argument",
         "invalid_option",
         "leave that option out: ncu --help lists what this release knows",
@@ -165,7 +154,7 @@ class Messages:
             self.free_clocks = True
         elif match["kind"] == "PROF":
             self._progress(text)
-        elif match["kind"] == "ERROR" or _known_failure(text):
+        elif match["kind"] == "ERROR" or first_known(_FAILURES, text):
             self._fail(text)
         elif match["kind"] == "WARNING":
             self._note(text)
@@ -192,8 +181,8 @@ class Messages:
         if _GENERAL.search(text):
             self._general = self._general or text
             return
-        known = _known_failure(text)
-        self._add(known or ToolMessage(code="ncu_error", text=text, do=_DO))
+        found = first_known(_FAILURES, text)
+        self._add(found or ToolMessage(code="ncu_error", text=text, do=_DO))
 
     def _add(self, message: ToolMessage) -> None:
         told = {(one.code, one.do) if one.code != "ncu_error" else (one.code, one.text) for one in self.errors}
@@ -209,9 +198,3 @@ class Messages:
 def is_marked(line: str) -> bool:
     """Whether a line holds one of ncu's marks."""
     return _MARK.search(line) is not None
-
-
-def _known_failure(text: str) -> ToolMessage | None:
-    return next(
-        (ToolMessage(code=one.code, text=text, do=one.do) for one in _FAILURES if one.pattern.search(text)), None
-    )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
+from espdeploy.profilers.failures import KnownFailure, known
 from espdeploy.profilers.values import ToolMessage
 
 _MOST = 50
@@ -12,93 +12,82 @@ _LONGEST = 1000
 _FROM_EXPORT = "or give the SQLite file itself to espdeploy parse, which needs no nsys"
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Known:
-    pattern: re.Pattern[str]
-    code: str
-    do: str
-
-
-def _known(pattern: str, code: str, do: str) -> _Known:
-    return _Known(pattern=re.compile(pattern), code=code, do=do)
-
-
 _NO_KERNELS = (
     "record the process that uses the GPU with --trace=cuda and let it end by itself; CUDA graphs show their kernels"
     " with --cuda-graph-trace=node, and a container needs the GPU (--gpus all; on a Jetson --runtime nvidia)"
 )
 #: said of a report that has nothing to show: an error only where no kernels are told elsewhere
-_WITHOUT_KERNELS = _known(
+_WITHOUT_KERNELS = known(
     r"does not contain (?:CUDA kernel data|GPU trace data|GPU kernel/memory operations data|CUDA trace data)",
     "no_kernels",
     _NO_KERNELS,
 )
 _FAILURES = (
-    _known(
+    known(
         r"Report was created in Nsight Systems version \((?P<version>[\d.]{1,20})[^)]*\), newer than",
         "report_too_new",
         "read it with Nsight Systems {version} or newer, or export it where it was recorded (nsys export --type sqlite"
         " REPORT.nsys-rep) and give the SQLite file to espdeploy parse",
     ),
-    _known(
+    known(
         r"does not contain (?:the )?(?:table )?ENUM_\w+(?: table)?|could not be analyzed due to missing",
         "export_too_old",
         "the SQLite file is of an older nsys: export the recording again with this one (nsys stats --force-export=true"
         f" REPORT.nsys-rep), {_FROM_EXPORT}",
     ),
-    _known(
+    known(
         r"[Rr]eport '[^']*' could not be found",
         "unknown_report",
         "ask by the name that this nsys knows: gpukernsum, gpumemtimesum, cudaapisum up to 2022 are cuda_gpu_kern_sum,"
         " cuda_gpu_mem_time_sum, cuda_api_sum since 2023 (nsys stats --help-reports lists them)",
     ),
-    _known(
+    known(
         r"could not be opened and appears to be invalid",
         "damaged_export",
         "export the recording again: nsys export --type sqlite --force-overwrite true REPORT.nsys-rep",
     ),
-    _known(
+    known(
         r"importer binary and its dependencies were not found|[Ii]mporter error status"
         r"|Unable to retrieve the importer version",
         "import_failed",
         "the recording was not turned into a report: open the .qdstrm file with Nsight Systems of the same version on a"
         " desktop (QdstrmImporter -i FILE.qdstrm), or install its host part here",
     ),
-    _known(
+    known(
         r"ERR_NVGPUCTRPERM|[Ii]nsufficient privilege",
         "no_permission",
         "leave out --gpu-metrics-device, which alone needs it, or run with sudo; on a desktop GPU write"
         ' "options nvidia NVreg_RestrictProfilingToAdminUsers=0" to /etc/modprobe.d/nvidia-profiling.conf and reboot',
     ),
-    _known(
+    known(
         r"CUDA tracing is not supported on NVIDIA Crypto Mining",
         "unsupported_gpu",
         "profile on a GPU of the same compute capability that is no mining card",
     ),
-    _known(
+    known(
         r"[Uu]nrecogni[sz]ed option|[Ii]llegal .{1,60} argument",
         "invalid_option",
         "leave that option out: nsys profile --help lists what this release knows",
     ),
-    _known(
+    known(
         r"target application (?:terminated with signal|returned non-zero exit code)"
         r"|[Aa]pplication .{0,40}exited with code [1-9]",
         "application_failed",
         "run the application without nsys and mend what it reports; figures up to there may be incomplete",
     ),
-    _known(
+    known(
         r"^No such file or directory: |^ERROR: Specified input file .* does not exist",
         "no_file",
         "give the program or the report with its path",
     ),
-    _known(
+    known(
         r"No CUDA events collected|[Nn]o GPU associated|CUDA profiling might have not been started correctly",
         "no_kernels",
         _NO_KERNELS,
     ),
 )
 #: follows an error that tells why
-_FOLLOWS = _known(
+_FOLLOWS = known(
     r"^ERROR: Database file .* does not exist",
     "no_export",
     "make it: nsys export --type sqlite REPORT.nsys-rep; what stands above this line tells why nsys could not",
@@ -165,6 +154,6 @@ class Messages:
         return tuple(one for one in self._errors if not (kernels and one.code == "no_kernels"))
 
 
-def _message(known: _Known, line: str, match: re.Match[str] | None = None) -> ToolMessage:
+def _message(failure: KnownFailure, line: str, match: re.Match[str] | None = None) -> ToolMessage:
     told = match.groupdict() if match else {}
-    return ToolMessage(code=known.code, text=line, do=known.do.format(**told) if told else known.do)
+    return ToolMessage(code=failure.code, text=line, do=failure.do.format(**told) if told else failure.do)

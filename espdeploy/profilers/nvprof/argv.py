@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from espdeploy.errors import UsageError
+from espdeploy.profilers.names import own_word
 
 #: what the ESPNet paper reports (section 4.1), with the throughputs that a roofline needs
 PAPER_METRICS = (
@@ -24,8 +25,6 @@ PAPER_METRICS = (
     "dram_write_throughput",
 )
 _METRIC = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,99}")
-_ANONYMOUS = re.compile(r"\(anonymous namespace\)(?:::)?|\[clone [^\]]*\]")
-_WORD = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]*$")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,17 +94,8 @@ def kernel_scope(kernels: tuple[str, ...]) -> str:
     A colon would part the fields, and releases print template arguments differently, so a kernel is told by its own
     name: ``void ns::gemm<float, int=4>(float const *)`` by ``gemm``, and with it all its instantiations.
     """
-    words = dict.fromkeys(_own_name(kernel) for kernel in kernels)
+    words = dict.fromkeys(own_word(kernel) for kernel in kernels)
     return f"::({'|'.join(words)}):"
-
-
-def _own_name(kernel: str) -> str:
-    text = _ANONYMOUS.sub("", kernel).strip()
-    head = re.split(r"[<(]", text, maxsplit=1)[0].strip()
-    word = _WORD.search(head)
-    if word is not None and word[0] != "operator":
-        return word[0]
-    return re.sub(r"[^A-Za-z0-9_]", ".", text) or "."
 
 
 def _log(plan: NvprofPlan) -> str:

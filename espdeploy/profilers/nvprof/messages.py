@@ -7,8 +7,8 @@ texts are those inside nvprof 11.8 and its libcuinj64; older ones are the same b
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
+from espdeploy.profilers.failures import first_known, known
 from espdeploy.profilers.values import ToolMessage
 
 _MOST = 50
@@ -20,128 +20,117 @@ _NO_KERNELS = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Known:
-    pattern: re.Pattern[str]
-    code: str
-    do: str
-
-
-def _known(pattern: str, code: str, do: str) -> _Known:
-    return _Known(pattern=re.compile(pattern), code=code, do=do)
-
-
 _FAILURES = (
-    _known(
+    known(
         r"ERR_NVGPUCTRPERM|does not have permission to profile",
         "no_permission",
         "run the same command with sudo, or let every user read the counters: write"
         ' "options nvidia NVreg_RestrictProfilingToAdminUsers=0" to /etc/modprobe.d/nvidia-profiling.conf and reboot;'
         " a container needs --cap-add=SYS_ADMIN",
     ),
-    _known(
+    known(
         r"not supported on devices with compute capability 8\.0|doesn't support the underlying device",
         "unsupported_gpu",
         f"nvprof ends at compute capability 7.5: {_COUNTERS}",
     ),
-    _known(
+    known(
         r"profiling is not supported on devices with compute capability 7\.5",
         "unsupported_counters",
         "nvprof reads no counters on this GPU: take them with ncu (espdeploy profile --tool ncu);"
         " times without --metrics still work",
     ),
-    _known(
+    known(
         r"not supported on the virtualized GPU|Crypto Mining Processors",
         "unsupported_gpu",
         "profile on a GPU of the same compute capability that is neither virtual nor a mining card",
     ),
-    _known(
+    known(
         r"unable to locate cuda driver library|nvidia driver is properly installed|incompatible CUDA driver version",
         "no_driver",
         "check that nvidia-smi (on a Jetson: tegrastats) sees the GPU, install or update its driver, and run in a"
         " container with --gpus all (on a Jetson: --runtime nvidia)",
     ),
-    _known(
+    known(
         r"unable to locate profiling library|CUDA toolkit is properly installed",
         "incomplete_installation",
         "install the CUDA toolkit's profiler whole (libcuinj64 belongs to it) and of the release that nvprof is of",
     ),
-    _known(
+    known(
         r"(?i:application).* received a? ?signal",
         "application_killed",
         "run the application without nvprof to see whether it ends; signal 9 is most often the lack of memory"
         " (dmesg tells), for which fewer inferences and --kernels help",
     ),
-    _known(
+    known(
         r"Application returned non-zero code",
         "application_failed",
         "run the application without nvprof and mend what it reports; figures up to there may be incomplete",
     ),
-    _known(
+    known(
         r"application not found|application \(file\) type is not supported|no application specified",
         "no_application",
         "give the program with its path, and put an interpreter before a script (nvprof python3 script.py)",
     ),
-    _known(
+    known(
         r"profile is invalid or incomplete|Unable to import nvprof generated profile",
         "invalid_profile",
         "record again and let the application end by itself (cudaDeviceReset, or cudaProfilerStop, writes what is"
         " left); read a recording with the nvprof that wrote it, or a newer one",
     ),
-    _known(r"No profile data collected|No CUDA application was profiled", "no_data", _NO_KERNELS),
-    _known(
+    known(r"No profile data collected|No CUDA application was profiled", "no_data", _NO_KERNELS),
+    known(
         r"invalid timestamps due to insufficient device buffer space",
         "records_lost",
         "repeat with a greater --device-buffer-size (MB; 8 unless set), or profile fewer inferences",
     ),
-    _known(
+    known(
         r"invalid timestamps due to insufficient semaphore pool",
         "records_lost",
         "repeat with a greater --profiling-semaphore-pool-size (65536 unless set), or profile fewer inferences",
     ),
-    _known(
+    known(
         r"invalid records in the result",
         "records_lost",
         "repeat with fewer inferences: the GPU ran out of memory, or a kernel stopped at an assertion",
     ),
-    _known(
+    known(
         r"metrics overflowed|event counters overflowed",
         "counter_overflow",
         "repeat with --print-gpu-trace, which shows each launch, or with --kernels for fewer launches",
     ),
-    _known(
+    known(
         r"can't be profiled|metrics couldn't be profiled|No events/metrics were profiled|can't be associated with any",
         "counters_missing",
         "ask for fewer metrics at a time, with --replay-mode kernel, and see nvprof --query-metrics",
     ),
-    _known(
+    known(
         r"(?:Metric|Event) \".*\" cannot be found",
         "unknown_metric",
         "leave it out: nvprof --query-metrics lists what this GPU has",
     ),
-    _known(
+    known(
         r"[Uu]nified memory profiling failed",
         "unified_memory",
         "repeat with --unified-memory-profiling off",
     ),
-    _known(
+    known(
         r"failed to create file|can't open log file|failed to access (?:file|tmp)|file I/O failed",
         "file_refused",
         "name a writable file in --log-file, and a writable folder in TMPDIR",
     ),
-    _known(
+    known(
         r"CUDA profiling error|CUDA device error|failed to communicate with application",
         "gpu_failed",
         "run the application without nvprof; if it ends well there, repeat with fewer metrics, with"
         " --concurrent-kernels off, and with no other profiler at the GPU",
     ),
-    _known(
+    known(
         r"^internal error",
         "internal_error",
         "check that nvidia-smi (on a Jetson: tegrastats) sees the GPU: nvprof says this when asked for metrics without"
         " a driver; else repeat without --metrics to see which part fails",
     ),
-    _known(
+    known(
         r"[Ii]nvalid option|Missing argument for option",
         "invalid_option",
         "leave that option out: nvprof --help lists what this release knows",
@@ -158,10 +147,7 @@ _GENERAL = "run the application without nvprof to see whether it ends well, then
 
 def failure(text: str) -> ToolMessage | None:
     """The failure that a text tells of, if it is a known one."""
-    text = text[:_LONGEST]
-    return next(
-        (ToolMessage(code=one.code, text=text, do=one.do) for one in _FAILURES if one.pattern.search(text)), None
-    )
+    return first_known(_FAILURES, text[:_LONGEST])
 
 
 class Messages:

@@ -77,7 +77,7 @@ def mutated(source: random.Random, texts: list[str]) -> str:
     return text
 
 
-def check(text: str) -> None:
+def assert_holds(text: str) -> None:
     """What holds for the profile of any text."""
     recognise(text[: 1 << 16])
     profile = parse(io.StringIO(text))
@@ -95,7 +95,7 @@ def check(text: str) -> None:
 def test_three_thousand_mutations() -> None:
     source = random.Random(7)  # noqa: S311 - the same texts in each run
     for _ in range(3000):
-        check(mutated(source, [DETAILS, RAW, TEXT]))
+        assert_holds(mutated(source, [DETAILS, RAW, TEXT]))
 
 
 @pytest.mark.data
@@ -107,7 +107,7 @@ def test_mutations_of_real_files(data_dir: Path) -> None:
     ]
     source = random.Random(11)  # noqa: S311 - the same texts in each run
     for _ in range(600):
-        check(mutated(source, texts))
+        assert_holds(mutated(source, texts))
 
 
 @pytest.mark.parametrize("text", [DETAILS, RAW, TEXT])
@@ -115,7 +115,7 @@ def test_a_file_cut_anywhere_keeps_what_is_whole(text: str) -> None:
     whole = parse(io.StringIO(text))
     calls = 0
     for at in range(0, len(text) + 1, 17):
-        check(text[:at])
+        assert_holds(text[:at])
         found = sum(kernel.calls for kernel in parse(io.StringIO(text[:at])).kernels)
         assert calls <= found
         calls = found
